@@ -306,17 +306,20 @@ class Log:
         return {name: column for name, column in pairs if column is not None}
 
     def at(self, time_s: Floats) -> Log:
-        """This log interpolated linearly to other times; NaN outside the time it covers.
-
-        Angles turn the short way round; `disturbed` takes the value of the last entry before.
-        """
-        values = {name: self._at(name, column, time_s) for name, column in self.columns().items()}
+        """This log at other rising times, every column as `sample` gives it."""
+        values = {name: self.sample(name, time_s) for name in self.columns()}
         return Log(time_s=np.asarray(time_s, np.float64), **values)
 
-    def _at(self, name: str, column: Floats, time_s: Floats) -> Floats:
-        known = ~np.isnan(column)
-        if not known.any():
-            return np.full(len(time_s), np.nan)
+    def sample(self, name: str, time_s: Floats) -> Floats:
+        """One column interpolated linearly to times in any order and shape.
+
+        NaN outside the time the column covers, and throughout where it is absent. Angles turn the
+        short way round; `disturbed` takes the value of the last entry before.
+        """
+        column = self.columns().get(name)
+        known = np.zeros(0, bool) if column is None else ~np.isnan(column)
+        if column is None or not known.any():
+            return np.full(np.shape(time_s), np.nan)
         t, c = self.time_s[known], column[known]
         if name == "disturbed":
             out = c[np.clip(np.searchsorted(t, time_s, side="right") - 1, 0, None)]

@@ -1,0 +1,210 @@
+"""Batches from stores: shuffled over everything, the same order on every machine, resumable."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from opendojo.clip import Log
+from opendojo.loader.batch import Batch, ego_paths, empty_batch
+from opendojo.loader.order import permuted
+from opendojo.loader.window import Split, WindowSpec, WindowTable
+from opendojo.store import Store
+
+__all__ = ["Loader", "LoaderConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderConfig:
+    """What a loader reads, and in which order."""
+
+    batch: int = 32
+    """Windows in a batch; an epoch's last batch may hold fewer."""
+    seed: int = 0
+    """With the epoch, it alone decides the order."""
+    cameras: tuple[str, ...] = ("front", "left", "right")
+    """Slots of the rig, in the batch's order; a clip without one of them leaves it masked."""
+    window: WindowSpec = field(default_factory=WindowSpec)
+    """What one sample holds."""
+    split: Split = "train"
+    """`train`, `held-out` (the last part of every clip) or `all`."""
+    held_out_share: float = 0.2
+    """Share of each clip, at its end, that training does not see."""
+    repeats: tuple[int, ...] = ()
+    """How often each store's windows come in an epoch; empty means once each."""
+    pixels: bool = True
+    """False reads the logs alone."""
+    prefetch: int = 2
+    """Batches read ahead by a thread."""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.prefetch < 1:
+            raise ValueError("batch and prefetch must be at least 1")
+        if not 0.0 <= self.held_out_share < 1.0:
+            raise ValueError(f"held_out_share must be 0 to 1, not {self.held_out_share}")
+        if not self.cameras and self.pixels:
+            raise ValueError("name at least one camera, or set pixels to False")
+
+
+class Loader:
+    """Windows of one or several stores as batches.
+
+    The order of an epoch depends on (seed, epoch) and on what the stores hold, on nothing else.
+    Raises `ValueError` where the stores differ in frame size or hold no window of the split.
+    """
+
+    def __init__(self, stores: Sequence[Store], config: LoaderConfig) -> None:
+        repeats = config.repeats or (1,) * len(stores)
+        if len(repeats) != len(stores):
+            raise ValueError(f"{len(repeats)} repeats for {len(stores)} stores: give one for each")
+        sizes = {(store.spec.width_px, store.spec.height_px) for store in stores}
+        if len(sizes) != 1:
+            raise ValueError(f"one frame size is needed, the stores have {sorted(sizes)}")
+        self.config = config
+        self.width_px, self.height_px = sizes.pop()
+        self._paths = [store.path for store in stores]
+        self.fingerprint = "-".join(store.fingerprint for store in stores)
+        self.table = WindowTable(
+            stores, config.window, config.split, config.held_out_share, repeats
+        )
+        if not len(self.table):
+            places = ", ".join(str(path) for path in self._paths)
+            raise ValueError(
+                f"no clip in {places} is long enough for a {config.split} window of "
+                f"{config.window.frames} frames: ingest longer clips or ask for shorter windows"
+            )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return -(-len(self.table) // self.config.batch)
+
+    def window_ids(self, epoch: int, batch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Numbers of the windows in a batch of an epoch."""
+        size, count = self.config.batch, len(self.table)
+        places = np.arange(batch * size, min((batch + 1) * size, count))
+        return permuted(places, count, seed=self.config.seed, epoch=epoch)
+
+    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from `start_batch` on, read ahead by a thread."""
+        ready: queue.Queue[Batch | BaseException | None] = queue.Queue(self.config.prefetch)
+        stopped = threading.Event()
+        work = (epoch, start_batch, ready, stopped)
+        thread = threading.Thread(target=self._read_ahead, args=work, daemon=True)
+        thread.start()
+        try:
+            while (item := ready.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stopped.set()
+            while thread.is_alive():
+                _drain(ready)
+                thread.join(0.01)
+
+    def _read_ahead(
+        self,
+        epoch: int,
+        start_batch: int,
+        ready: queue.Queue[Batch | BaseException | None],
+        stopped: threading.Event,
+    ) -> None:
+        try:
+            reader = _WindowReader([Store.open(path) for path in self._paths], self)
+            for number in range(start_batch, len(self)):
+                if stopped.is_set():
+                    return
+                ready.put(reader.read(self.window_ids(epoch, number)))
+            ready.put(None)
+        except Exception as error:
+            ready.put(error)
+
+
+def _drain(ready: queue.Queue[Batch | BaseException | None]) -> None:
+    while not ready.empty():
+        ready.get_nowait()
+
+
+class _WindowReader:
+    """Decodes windows; used by one thread."""
+
+    def __init__(self, stores: Sequence[Store], loader: Loader) -> None:
+        self._stores = stores
+        self._loader = loader
+        self._log = lru_cache(maxsize=4096)(self._read_log)
+
+    def read(self, window_ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Batch:
+        loader, config = self._loader, self._loader.config
+        cameras = len(config.cameras) if config.pixels else 0
+        spec = config.window
+        batch = empty_batch(
+            len(window_ids),
+            spec.frames,
+            cameras,
+            spec.path_points,
+            loader.height_px,
+            loader.width_px,
+        )
+        for row, window in enumerate(window_ids.tolist()):
+            self._fill(batch, row, window)
+        return batch
+
+    def _read_log(self, place: int) -> Log:
+        number, episode = self._loader.table.episodes[place]
+        cut = self._loader.table.cuts[place]
+        log = self._stores[number].log(episode)
+        return Log(
+            time_s=log.time_s[:cut],
+            **{name: column[:cut] for name, column in log.columns().items()},
+        )
+
+    def _fill(self, batch: Batch, row: int, window: int) -> None:
+        config = self._loader.config
+        place, first = self._loader.table.find(window)
+        number, episode = self._loader.table.episodes[place]
+        log = self._log(place)
+        instants = _instants(log.time_s, first, episode.rate_hz, config.window)
+        now_s = log.time_s[instants]
+
+        path, mask = ego_paths(log, now_s, config.window.path_times_s)
+        assert log.speed_mps is not None
+        speed = log.speed_mps[instants]
+        batch.path_m.numpy()[row] = path
+        batch.path_mask.numpy()[row] = mask
+        batch.speed_mps.numpy()[row] = np.nan_to_num(speed)
+        batch.speed_mask.numpy()[row] = np.isfinite(speed)
+        batch.time_s.numpy()[row] = now_s - now_s[0]
+        batch.drawn[row] = episode.origin == "drawn"
+        batch.window_id[row] = window
+        if not config.pixels:
+            return
+        present = {camera.name for camera in episode.cameras}
+        slots = [i for i, name in enumerate(config.cameras) if name in present]
+        frames = batch.frames.numpy()[row]
+        batch.camera_mask[row, slots] = True
+        for slot in slots:
+            out = frames[:, slot : slot + 1]
+            names = [config.cameras[slot]]
+            self._stores[number].decode(episode, instants.tolist(), out, cameras=names)
+
+
+def _instants(
+    time_s: np.ndarray[tuple[int], np.dtype[np.float64]],
+    first: int,
+    rate_hz: float,
+    spec: WindowSpec,
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The stored instants nearest to a window's times, rising."""
+    if spec.rate_hz is None:
+        return np.arange(first, first + spec.frames)
+    span = min(spec.span(rate_hz) + 1, len(time_s) - first)
+    stored = time_s[first : first + span]
+    aims = time_s[first] + np.arange(spec.frames) / spec.rate_hz
+    after = np.clip(np.searchsorted(stored, aims), 1, len(stored) - 1) if span > 1 else 0
+    nearer = np.abs(stored[after] - aims) < np.abs(stored[after - 1] - aims)
+    return first + np.where(nearer, after, after - 1) if span > 1 else np.full(spec.frames, first)
