@@ -1,0 +1,153 @@
+"""The last stages of a run: the exam, the pictures, the report."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from opendojo.evaluate import (
+    ConstantVelocityDriver,
+    Driver,
+    ExpertDriver,
+    NetworkDriver,
+    Picture,
+    Pictures,
+    StopDriver,
+    bird_eye_picture,
+    film,
+    forecast_pictures,
+    open_loop,
+    record,
+    sample_pictures,
+    table,
+    write_report,
+)
+from opendojo.loader import Loader
+from opendojo.machine import machine_facts
+from opendojo.model import DrivingNet
+from opendojo.recipes.ledger import Ledger
+from opendojo.recipes.recipe import Recipe
+from opendojo.store import Store
+from opendojo.store.atomic import write_json
+from opendojo.train import load_network
+
+__all__ = ["judge"]
+
+
+def judge(
+    recipe: Recipe,
+    folder: Path,
+    home: Path,
+    stores: Sequence[Store],
+    facts: dict[str, Any],
+    ledger: Ledger,
+    on_progress: Any,
+) -> dict[str, Any]:
+    """Examine the trained network, write report, pictures and film; return report.json's content."""
+    network, blind = load_network(home / "network"), load_network(home / "blind")
+    held_out = Loader(stores, replace(recipe.loader, split="held-out"))
+    on_progress("open loop", 0, 1, "held-out windows")
+    errors = open_loop(network, held_out, blind=blind)
+    scores = _exam(recipe, home, network, blind, on_progress)
+    data: dict[str, Any] = {
+        **facts,
+        "evaluate": {"closed_loop": scores, "open_loop": errors},
+        "energy": _energy(ledger),
+        "report": _provenance(recipe, folder, held_out.fingerprint),
+    }
+    on_progress("film and report", 0, 1, "")
+    driver = NetworkDriver(network)
+    drive = record(driver, recipe.exam.seed_sets[0][0], recipe.exam.drive)
+    film(drive, folder / "drive.mp4")
+    pictures = Pictures(
+        metrics=_metrics(home / "network" / "metrics.jsonl"),
+        samples=sample_pictures(network, held_out),
+        forecast=forecast_pictures(network, held_out),
+        bird_eye=bird_eye_picture(drive),
+        film="drive.mp4",
+    )
+    page = write_report(folder, data, pictures)
+    on_progress("film and report", 1, 1, str(page))
+    return json.loads((folder / "report.json").read_text())
+
+
+def _exam(
+    recipe: Recipe, home: Path, network: DrivingNet, blind: DrivingNet, on_progress: Any
+) -> dict[str, Any]:
+    """Closed-loop scores; kept beside the network, so that they are driven once."""
+    wanted = json.dumps(recipe.resolved()["exam"], sort_keys=True)
+    path = home / f"exam-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    drivers: list[Driver] = [
+        NetworkDriver(network),
+        StopDriver(),
+        ConstantVelocityDriver(),
+        NetworkDriver(blind),
+        ExpertDriver(),
+    ]
+    names = [driver.name for driver in drivers]
+
+    def told(name: str) -> None:
+        on_progress("closed loop", names.index(name), len(names), name)
+
+    scores = table(drivers, recipe.exam.seed_sets, recipe.exam.drive, on_driver=told)
+    write_json(path, scores)
+    return scores
+
+
+def _energy(ledger: Ledger) -> dict[str, Any]:
+    stages: dict[str, Any] = {}
+    for stage in ("draw", "ingest drawn", "ingest clips", "load", "train", "train blind"):
+        entry = ledger.entry(stage)
+        if entry.energy is not None:
+            stages[stage] = {"frames": entry.frames, **entry.energy.per(entry.frames)}
+    entry = ledger.entry("train")
+    assert entry.energy is not None, "a trained network has been measured"
+    energy = entry.energy
+    return {
+        "joules": energy.joules,
+        "low": energy.low,
+        "high": energy.high,
+        "frames": entry.frames,
+        "measured": energy.measured,
+        "method": _method(energy.method, energy.measured, energy.inputs),
+        "scope": energy.scope,
+        "excludes": list(energy.excludes),
+        "core_s": energy.core_s,
+        "inputs": energy.inputs,
+        "stages": stages,
+    }
+
+
+def _method(name: str, measured: bool, inputs: dict[str, Any]) -> str:
+    if measured:
+        return f"measured by {name}"
+    if name == "none":
+        return "not known for this processor; core-seconds only"
+    watts = inputs.get("w_per_busy_thread", 0.0)
+    return f"estimated by {name}: core-seconds x {watts:.1f} W ({inputs.get('cpu', '')}), half to twice"
+
+
+def _provenance(recipe: Recipe, folder: Path, fingerprint: str) -> dict[str, Any]:
+    versions = {n: importlib.metadata.version(n) for n in ("opendojo", "torch", "numpy", "av")}
+    return {
+        "seed": recipe.train.seed,
+        "data_fingerprint": fingerprint,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "config": recipe.resolved(),
+        "versions": versions,
+        "machine": {name: str(value) for name, value in machine_facts().items()},
+        "html": str(folder / "report.html"),
+        "film": str(folder / "drive.mp4"),
+    }
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

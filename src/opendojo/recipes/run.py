@@ -1,0 +1,222 @@
+"""The main job: clips in, a judged driving network out, a report on the way.
+
+Every stage leaves its result in the run's folder and is passed over when it is there, so a run that
+was stopped anywhere goes on from there and ends with the same network and the same scores.
+
+    drives/        what the world drew: ordinary recordings
+    store/...      the frames, one store for what was drawn, one for the user's clips
+    train/<key>/   network and blind network; the key stands for recipe and data
+    report.html, report.json, drive.mp4
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from opendojo.ingest import IngestReport, ingest
+from opendojo.loader import Loader, LoaderConfig, WindowTable
+from opendojo.recipes.ledger import Ledger
+from opendojo.recipes.recipe import Recipe
+from opendojo.store import Store, store_stats
+from opendojo.train import TrainResult, train
+from opendojo.world import record_fleet
+
+__all__ = ["OnProgress", "Stores", "run"]
+
+OnProgress = Callable[[str, int, int, str], None]
+"""Called with a stage, how much of it is done, of how much, and a note."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """The stores of a run and what their ingest found."""
+
+    drawn: Store
+    clips: Store | None
+    rejects: dict[str, int]
+    """Clips and files that could not be read, by store."""
+    damaged: dict[str, int]
+
+    @property
+    def all(self) -> list[Store]:
+        """Those there are, the drawn one first."""
+        return [self.drawn] if self.clips is None else [self.drawn, self.clips]
+
+
+def run(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    clips: Sequence[str | Path] = (),
+    on_progress: OnProgress = lambda *_: None,
+) -> dict[str, Any]:
+    """Do the whole job in `folder`; return the content of report.json.
+
+    Raises `ValueError` for clips that are not there, `OSError` where the folder cannot be written.
+    """
+    from opendojo.recipes.judge import judge
+
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(folder / "ledger.json")
+    _draw(recipe, folder, ledger, on_progress)
+    stores = _ingest(recipe, folder, clips, ledger, on_progress)
+    usable = _with_windows(stores, recipe)
+    loader = Loader(usable, _loader_config(recipe, len(usable)))
+    home = folder / "train" / recipe.key(loader.fingerprint)
+    trained = _train(recipe, loader, home / "network", ledger, on_progress, blind=False)
+    blind_loader = Loader(usable, replace(_loader_config(recipe, len(usable)), pixels=False))
+    _train(recipe, blind_loader, home / "blind", ledger, on_progress, blind=True)
+    loading = _loading(loader, ledger, on_progress)
+    facts = {
+        "ingest": _ingest_facts(stores, ledger),
+        "train": _train_facts(trained, home, loading),
+    }
+    return judge(recipe, folder, home, usable, facts, ledger, on_progress)
+
+
+def _draw(recipe: Recipe, folder: Path, ledger: Ledger, on_progress: OnProgress) -> None:
+    fleet, exam = recipe.fleet, recipe.exam.drive.world
+    with ledger.measure("draw") as entry:
+        counts = record_fleet(
+            folder / "drives",
+            drives=fleet.drives,
+            seconds=fleet.seconds,
+            seed=fleet.seed,
+            config=exam,
+            workers=fleet.workers,
+            on_progress=lambda done, total: on_progress("drawing a fleet", done, total, "drives"),
+        )
+        entry.frames = counts["frames"]
+
+
+def _ingest(
+    recipe: Recipe,
+    folder: Path,
+    clips: Sequence[str | Path],
+    ledger: Ledger,
+    on_progress: OnProgress,
+) -> Stores:
+    sources: dict[str, list[str | Path]] = {"drawn": [folder / "drives"]}
+    if clips:
+        paths = "\n".join(sorted(str(Path(path).resolve()) for path in clips))
+        sources[f"clips-{hashlib.sha256(paths.encode()).hexdigest()[:8]}"] = list(clips)
+    found: list[Store] = []
+    rejects: dict[str, int] = {}
+    damaged: dict[str, int] = {}
+    for name, paths in sources.items():
+        store = Store.create(folder / "store" / name, recipe.store)
+        stage = f"ingesting {name.split('-')[0]}"
+
+        def told(report: IngestReport, stage: str = stage) -> None:
+            on_progress(stage, report.frames_new, 0, f"frames, {report.frames_per_s:,.0f}/s")
+
+        with ledger.measure(f"ingest {name.split('-')[0]}") as entry:
+            report = ingest(paths, store, on_progress=told)
+            entry.frames = report.frames_new
+        found.append(store.reload())
+        rejects[name.split("-")[0]], damaged[name.split("-")[0]] = report.rejects, report.damaged
+    return Stores(
+        drawn=found[0],
+        clips=found[1] if len(found) > 1 else None,
+        rejects=rejects,
+        damaged=damaged,
+    )
+
+
+def _with_windows(stores: Stores, recipe: Recipe) -> list[Store]:
+    """The stores with at least one window to train on: a user's clips may all be too short."""
+    config = recipe.loader
+    return [
+        store
+        for store in stores.all
+        if len(WindowTable([store], config.window, "train", config.held_out_share, (1,)))
+    ]
+
+
+def _loader_config(recipe: Recipe, stores: int) -> LoaderConfig:
+    return replace(recipe.loader, repeats=(1, recipe.clip_repeats)[:stores])
+
+
+def _train(
+    recipe: Recipe,
+    loader: Loader,
+    folder: Path,
+    ledger: Ledger,
+    on_progress: OnProgress,
+    *,
+    blind: bool,
+) -> TrainResult:
+    config = replace(recipe.train, steps=recipe.blind_steps) if blind else recipe.train
+    net = replace(recipe.net, blind=blind)
+    stage = "training blind floor" if blind else "training network"
+    with ledger.measure("train blind" if blind else "train") as entry:
+
+        def told(row: dict[str, Any]) -> None:
+            entry.frames += row["frames"]
+            note = f"loss {row['loss']:.3f}, {row['frames_per_s']:,.0f} frames/s"
+            on_progress(stage, row["step"] + 1, config.steps, note)
+
+        return train(folder, net, loader, config, on_step=told)
+
+
+def _loading(loader: Loader, ledger: Ledger, on_progress: OnProgress) -> dict[str, float]:
+    """The loader's own rate, without the network; measured once for a run."""
+    if not ledger.entry("load").frames:
+        on_progress("measuring the loader", 0, 1, "")
+        batches = loader.batches(0)
+        next(batches)  # opens files and decoders
+        with ledger.measure("load") as entry:
+            until_s = time.monotonic() + 2.0
+            for batch in batches:
+                entry.frames += batch.frame_count
+                if time.monotonic() > until_s:
+                    break
+        batches.close()
+    return ledger.entry("load").rates()
+
+
+def _ingest_facts(stores: Stores, ledger: Ledger) -> dict[str, Any]:
+    entries = {name: ledger.entry(f"ingest {name}") for name in stores.rejects}
+    energies = [entry.energy for entry in entries.values() if entry.energy is not None]
+    frames = sum(entry.frames for entry in entries.values())
+    seconds = sum(energy.wall_s for energy in energies)
+    core_s = sum(energy.core_s for energy in energies)
+    named = dict(zip(stores.rejects, stores.all, strict=True))
+    return {
+        "clips": sum(len(store.episodes) for store in stores.all),
+        "frames": sum(store.frames for store in stores.all),
+        "rejects": sum(stores.rejects.values()),
+        "damaged_clips": sum(stores.damaged.values()),
+        "seconds": seconds,
+        "frames_per_s": frames / seconds if seconds else 0.0,
+        "frames_per_core_s": frames / core_s if core_s else 0.0,
+        "sources": {
+            name: {
+                "rejects": stores.rejects[name],
+                "damaged_clips": stores.damaged[name],
+                **entries[name].rates(),
+                **store_stats(store),
+            }
+            for name, store in named.items()
+        },
+    }
+
+
+def _train_facts(result: TrainResult, home: Path, loading: dict[str, float]) -> dict[str, Any]:
+    return {
+        "steps": result.steps,
+        "frames": result.frames,
+        "seconds": result.seconds,
+        "frames_per_s": result.frames / result.seconds if result.seconds else 0.0,
+        "parameters": result.parameters,
+        "digest": result.digest,
+        "device": f"{len(os.sched_getaffinity(0))} processor cores",
+        "run": str(home / "network"),
+        "loading": loading,
+    }
