@@ -66,6 +66,14 @@ class BadClip(Exception):
         self.byte = byte
         """Offset in the file at which reading failed, where that is known."""
 
+    def __reduce__(self) -> tuple[Callable[..., BadClip], tuple[object, ...]]:
+        """Carry every field through pickle, so a worker can hand its finding over."""
+        return _bad_clip, (self.file, self.cause, self.remedy, self.frame, self.byte)
+
+
+def _bad_clip(file: str, cause: str, remedy: str, frame: int | None, byte: int | None) -> BadClip:
+    return BadClip(file, cause, remedy=remedy, frame=frame, byte=byte)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:

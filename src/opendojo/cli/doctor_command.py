@@ -75,7 +75,7 @@ def _disk(folder: Path) -> tuple[bool, str]:
     block, size = os.urandom(1 << 20), 32
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         began_s = time.perf_counter()
-        for _turn in range(size):
+        for _block in range(size):
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
@@ -96,7 +96,7 @@ def _codec(_: Path) -> tuple[bool, str]:
         path = Path(folder) / "try.mp4"
         video = VideoFile(path, StoreSpec(), 10)
         video.begin_clip()
-        for _ in range(16):
+        for _frame in range(16):
             video.add(frame)
         video.end_clip()
         video.close()

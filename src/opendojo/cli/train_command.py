@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,17 +40,19 @@ def run(arguments: list[str]) -> int:
     progress = Progress()
 
     def told(row: dict[str, Any]) -> None:
-        note = f"loss {row['loss']:.3f}, {row['frames_per_s']:,.0f} frames/s"
-        progress("training", row["step"] + 1, recipe.train.steps, note)
+        note = f"loss {row['loss_total']:.3f}, {row['frames_per_s']:,.0f} frames/s"
+        progress("training", row["step"], recipe.train.steps, note)
 
-    result = train(chosen.run, recipe.net, loader, recipe.train, on_step=told)
+    result = train(
+        chosen.run, recipe.net, loader, recipe.train, on_step=told, data=loader.fingerprint
+    )
     progress.close()
-    document = {"run": str(chosen.run), **result.as_dict()}
+    document = {"run": str(chosen.run), **dataclasses.asdict(result)}
     if chosen.json:
         print_document(document)
     else:
         print(f"{chosen.run}: {result.steps} steps, {result.frames:,} frames, "
-              f"{result.parameters:,} parameters, digest {result.digest}")  # fmt: skip
+              f"{result.seconds:.0f} s, digest {result.digest}")  # fmt: skip
     return 0
 
 

@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> int:
         drives=chosen.drives,
         seconds=chosen.seconds,
         seed=chosen.seed,
-        on_progress=lambda done, total: progress("drawing a fleet", done, total, "drives"),
+        on_progress=lambda done, total: progress("drawing a fleet", done, total, "frames"),
     )
     progress.close()
     if chosen.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -89,8 +89,11 @@ class Loader:
         places = np.arange(batch * size, min((batch + 1) * size, count))
         return permuted(places, count, seed=self.config.seed, epoch=epoch)
 
-    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from `start_batch` on, read ahead by a thread."""
+    def batches(self, epoch: int, start_batch: int = 0) -> Generator[Batch, None, None]:
+        """The batches of an epoch from `start_batch` on, read ahead by a thread.
+
+        Closing the generator ends the thread.
+        """
         ready: queue.Queue[Batch | BaseException | None] = queue.Queue(self.config.prefetch)
         stopped = threading.Event()
         work = (epoch, start_batch, ready, stopped)

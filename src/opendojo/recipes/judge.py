@@ -16,7 +16,6 @@ from opendojo.evaluate import (
     Driver,
     ExpertDriver,
     NetworkDriver,
-    Picture,
     Pictures,
     StopDriver,
     bird_eye_picture,
@@ -35,7 +34,7 @@ from opendojo.recipes.ledger import Ledger
 from opendojo.recipes.recipe import Recipe
 from opendojo.store import Store
 from opendojo.store.atomic import write_json
-from opendojo.train import load_network
+from opendojo.train import load_network, read_metrics
 
 __all__ = ["judge"]
 
@@ -49,7 +48,10 @@ def judge(
     ledger: Ledger,
     on_progress: Any,
 ) -> dict[str, Any]:
-    """Examine the trained network, write report, pictures and film; return report.json's content."""
+    """Examine the trained network, write report, pictures and film.
+
+    Returns the content of report.json.
+    """
     network, blind = load_network(home / "network"), load_network(home / "blind")
     held_out = Loader(stores, replace(recipe.loader, split="held-out"))
     on_progress("open loop", 0, 1, "held-out windows")
@@ -66,7 +68,7 @@ def judge(
     drive = record(driver, recipe.exam.seed_sets[0][0], recipe.exam.drive)
     film(drive, folder / "drive.mp4")
     pictures = Pictures(
-        metrics=_metrics(home / "network" / "metrics.jsonl"),
+        metrics=read_metrics(home / "network" / "metrics.jsonl"),
         samples=sample_pictures(network, held_out),
         forecast=forecast_pictures(network, held_out),
         bird_eye=bird_eye_picture(drive),
@@ -132,7 +134,7 @@ def _method(name: str, measured: bool, inputs: dict[str, Any]) -> str:
     if name == "none":
         return "not known for this processor; core-seconds only"
     watts = inputs.get("w_per_busy_thread", 0.0)
-    return f"estimated by {name}: core-seconds x {watts:.1f} W ({inputs.get('cpu', '')}), half to twice"
+    return f"estimated by {name}: core-seconds x {watts:.1f} W, half to twice; {inputs.get('cpu')}"
 
 
 def _provenance(recipe: Recipe, folder: Path, fingerprint: str) -> dict[str, Any]:
@@ -147,7 +149,3 @@ def _provenance(recipe: Recipe, folder: Path, fingerprint: str) -> dict[str, Any
         "html": str(folder / "report.html"),
         "film": str(folder / "drive.mp4"),
     }
-
-
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -27,8 +27,6 @@ class Fleet:
     """Length of each."""
     seed: int = 0
     """Decides roads, traffic and looks."""
-    workers: int | None = None
-    """Processes that draw; one per core by default. The drives do not depend on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from opendojo.loader import Loader, LoaderConfig, WindowTable
 from opendojo.recipes.ledger import Ledger
 from opendojo.recipes.recipe import Recipe
 from opendojo.store import Store, store_stats
-from opendojo.train import TrainResult, train
+from opendojo.train import TrainResult, load_network, train
 from opendojo.world import record_fleet
 
 __all__ = ["OnProgress", "Stores", "run"]
@@ -89,10 +89,9 @@ def _draw(recipe: Recipe, folder: Path, ledger: Ledger, on_progress: OnProgress)
             seconds=fleet.seconds,
             seed=fleet.seed,
             config=exam,
-            workers=fleet.workers,
-            on_progress=lambda done, total: on_progress("drawing a fleet", done, total, "drives"),
+            on_progress=lambda done, total: on_progress("drawing a fleet", done, total, "frames"),
         )
-        entry.frames = counts["frames"]
+        entry.frames = counts["pictures"]
 
 
 def _ingest(
@@ -159,10 +158,10 @@ def _train(
 
         def told(row: dict[str, Any]) -> None:
             entry.frames += row["frames"]
-            note = f"loss {row['loss']:.3f}, {row['frames_per_s']:,.0f} frames/s"
-            on_progress(stage, row["step"] + 1, config.steps, note)
+            note = f"loss {row['loss_total']:.3f}, {row['frames_per_s']:,.0f} frames/s"
+            on_progress(stage, row["step"], config.steps, note)
 
-        return train(folder, net, loader, config, on_step=told)
+        return train(folder, net, loader, config, on_step=told, data=loader.fingerprint)
 
 
 def _loading(loader: Loader, ledger: Ledger, on_progress: OnProgress) -> dict[str, float]:
@@ -214,7 +213,7 @@ def _train_facts(result: TrainResult, home: Path, loading: dict[str, float]) -> 
         "frames": result.frames,
         "seconds": result.seconds,
         "frames_per_s": result.frames / result.seconds if result.seconds else 0.0,
-        "parameters": result.parameters,
+        "parameters": sum(p.numel() for p in load_network(home / "network").parameters()),
         "digest": result.digest,
         "device": f"{len(os.sched_getaffinity(0))} processor cores",
         "run": str(home / "network"),
