@@ -193,14 +193,13 @@ def _settle(
         tally.add(origins[clip.clip_id].path, rejects=1)
         return
     store.publish(staged.parts)
-    told = [clip for part in staged.parts for clip in part.clips]
-    for clip, damage in zip(told, staged.damage, strict=True):
+    for clip in (clip for part in staged.parts for clip in part.clips):
         origin = origins[clip.clip_id]
-        if damage is not None:
-            rejects.add(damage, kept_frames=clip.frames)
+        if clip.damage is not None:
+            rejects.add(clip.damage, kept_frames=clip.frames)
         if clip.instants:
             tally.add(origin.path, clips_new=1, frames_new=clip.frames)
-            tally.add(origin.path, damaged=int(damage is not None))
+            tally.add(origin.path, damaged=int(clip.damage is not None))
             tally.bytes_in += origin.size_bytes
         else:
             tally.add(origin.path, rejects=1)

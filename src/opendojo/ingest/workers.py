@@ -9,7 +9,6 @@ Ctrl-C; the parent ends them.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import multiprocessing
 import signal
 import time
@@ -24,7 +23,7 @@ from typing import Any
 import av.logging
 from av.error import FFmpegError
 
-from opendojo.clip import BadClip, Clip
+from opendojo.clip import Clip
 from opendojo.ingest.content import reason
 from opendojo.store import StagedPart, StoreSpec, stage_part
 
@@ -48,9 +47,7 @@ class Staged:
 
     batch: Batch
     parts: tuple[StagedPart, ...] = ()
-    """Ready to be published; their clips' damage is in `damage`."""
-    damage: tuple[BadClip | None, ...] = ()
-    """One for each clip of the parts, in order: what it broke off with."""
+    """Ready to be published."""
     lost: str = ""
     """Why nothing came of it."""
 
@@ -167,9 +164,7 @@ class _Worker:
             raise answer
         if isinstance(answer, str):
             return Staged(batch=batch, lost=answer)
-        parts, damage = answer
-        faults = tuple(None if told is None else _retold(*told) for told in damage)
-        return Staged(batch=batch, parts=parts, damage=faults)
+        return Staged(batch=batch, parts=answer)
 
     def end(self) -> None:
         """Make it go, whatever it is at."""
@@ -185,13 +180,6 @@ def _end(exitcode: int | None) -> str:
     return f"its worker died of {how}"
 
 
-_Told = tuple[str, str, str, int | None, int | None]
-
-
-def _retold(file: str, cause: str, remedy: str, frame: int | None, byte: int | None) -> BadClip:
-    return BadClip(file, cause, remedy=remedy, frame=frame, byte=byte)
-
-
 def _work(pipe: Connection, spec: StoreSpec, staging: Path) -> None:
     """A worker's life: clips in, staged parts out, until the parent closes the pipe."""
     av.logging.set_level(None)  # what is wrong with a file is said once, in the rejects
@@ -204,25 +192,12 @@ def _work(pipe: Connection, spec: StoreSpec, staging: Path) -> None:
 
 def _answer(
     clips: tuple[Clip, ...], spec: StoreSpec, staging: Path
-) -> OSError | str | tuple[tuple[StagedPart, ...], list[_Told | None]]:
+) -> OSError | str | tuple[StagedPart, ...]:
     try:
-        staged = stage_part(clips, spec, staging)
+        return tuple(stage_part(clips, spec, staging))
     except (OSError, FFmpegError) as fault:
         # Readers turn the faults of sources into BadClip; this is the target's. FFmpeg's own
         # exceptions do not pickle.
         return OSError(fault.errno, fault.strerror or str(fault), str(staging))
     except Exception as fault:
         return f"a fault of this program: {type(fault).__name__}: {reason(fault)}"
-    told = [clip.damage and _tell(clip.damage) for part in staged for clip in part.clips]
-    # An exception with keyword arguments does not pickle either.
-    plain = [
-        dataclasses.replace(
-            part, clips=tuple(dataclasses.replace(clip, damage=None) for clip in part.clips)
-        )
-        for part in staged
-    ]
-    return tuple(plain), told
-
-
-def _tell(bad: BadClip) -> _Told:
-    return bad.file, bad.cause, bad.remedy, bad.frame, bad.byte
