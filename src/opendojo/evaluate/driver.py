@@ -1,0 +1,172 @@
+"""Who holds the wheel: the driver seam, the floors, the ceiling and the network.
+
+driver = NetworkDriver(network)
+driver.reset(n)                              # before each drive of n vehicles
+control, path_m = driver.act(observation)    # once every step
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from opendojo.evaluate.follow import FollowConfig, follow
+from opendojo.model import MEMORY_STEPS, DrivingNet
+from opendojo.world import World
+
+__all__ = [
+    "BRAKE_MPS2",
+    "ConstantVelocityDriver",
+    "Driver",
+    "ExpertDriver",
+    "NetworkDriver",
+    "Observation",
+    "StopDriver",
+    "path_times",
+]
+
+BRAKE_MPS2 = 4.0
+"""How hard the stop floor brakes: just inside NAVSIM's comfort limit of 4.05 m/s2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a driver is shown at one step, for n vehicles at once."""
+
+    frames: Tensor | None
+    """uint8 [n, camera, 6, h / 2, w / 2]; None unless the driver asks for pixels."""
+    speed_mps: Tensor
+    """float32 [n]."""
+    world: World
+    """The truth. Only a privileged driver may look at it."""
+
+
+class Driver(Protocol):
+    """Drives n vehicles at once. Anything with these two methods can be scored."""
+
+    @property
+    def name(self) -> str:
+        """One word for tables."""
+        ...
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether the cameras must be drawn for it."""
+        ...
+
+    def reset(self, n: int) -> None:
+        """Forget everything; the next observation is the first of n new drives."""
+        ...
+
+    def act(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
+        """The control float32 [n, 2] (steer rad, accel m/s2), and the plan behind it.
+
+        The plan is [n, p, 2] in metres in each vehicle's axes, or None where there is none.
+        """
+        ...
+
+
+class StopDriver:
+    """The floor that brakes to a halt, wheel straight."""
+
+    name = "stop"
+    needs_pixels = False
+
+    def reset(self, n: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: Observation) -> tuple[Tensor, None]:
+        """Brake."""
+        control = observation.speed_mps.new_zeros(len(observation.speed_mps), 2)
+        control[:, 1] = -BRAKE_MPS2
+        return control, None
+
+
+class ConstantVelocityDriver:
+    """The floor that keeps its first speed, wheel straight."""
+
+    name = "constant-velocity"
+    needs_pixels = False
+
+    def __init__(self) -> None:
+        self._speed_mps: Tensor | None = None
+
+    def reset(self, n: int) -> None:
+        """Forget the first speed."""
+        self._speed_mps = None
+
+    def act(self, observation: Observation) -> tuple[Tensor, None]:
+        """Hold the speed of the first step."""
+        if self._speed_mps is None:
+            self._speed_mps = observation.speed_mps.clone()
+        accel = (self._speed_mps - observation.speed_mps).clamp(-BRAKE_MPS2, 2.4)
+        return torch.stack([torch.zeros_like(accel), accel], 1), None
+
+
+class ExpertDriver:
+    """The ceiling: the world's own privileged driver, the one training imitates."""
+
+    name = "expert"
+    needs_pixels = False
+
+    def reset(self, n: int) -> None:
+        """Nothing to forget."""
+
+    def act(self, observation: Observation) -> tuple[Tensor, None]:
+        """Ask the world."""
+        return observation.world.expert(), None
+
+
+class NetworkDriver:
+    """A driving network with its memory of the last steps, its plan followed by the tracker.
+
+    Also the blind floor: the same class around a network whose `config.blind` is true, which
+    then asks for no pixels and plans from its own speed.
+    """
+
+    def __init__(self, network: DrivingNet, follower: FollowConfig | None = None) -> None:
+        self.network = network.eval()
+        self.follower = follower or FollowConfig()
+        self.name = "blind" if network.config.blind else "network"
+        self.needs_pixels = not network.config.blind
+        self._features: deque[Tensor] = deque(maxlen=MEMORY_STEPS)
+        self._speeds_mps: deque[Tensor] = deque(maxlen=MEMORY_STEPS)
+
+    def reset(self, n: int) -> None:
+        """Empty the memory."""
+        self._features.clear()
+        self._speeds_mps.clear()
+
+    @torch.inference_mode()
+    def act(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Look, remember, plan, follow."""
+        speed_mps = observation.speed_mps
+        self._features.append(self._encode(observation))
+        self._speeds_mps.append(speed_mps.to(self._features[-1]))
+        features = torch.stack(list(self._features), 1)
+        speeds_mps = torch.stack(list(self._speeds_mps), 1)
+        known = torch.ones_like(speeds_mps, dtype=torch.bool)
+        memory = self.network.recall(features, speeds_mps, known)
+        path_m = self.network.plan(memory[:, -1:])[:, 0].float().to(speed_mps.device)
+        times_s = path_times(self.network).to(path_m)
+        return follow(path_m, times_s, speed_mps, self.follower), path_m
+
+    def _encode(self, observation: Observation) -> Tensor:
+        device = next(self.network.parameters()).device
+        n, cameras = len(observation.speed_mps), len(self.network.config.cameras)
+        present = torch.ones(n, cameras, dtype=torch.bool, device=device)
+        if observation.frames is None:
+            assert self.network.config.blind, "a network that sees needs pixels"
+            nothing = torch.zeros(n, cameras, 6, 0, 0, dtype=torch.uint8, device=device)
+            return self.network.encode(nothing, present)
+        return self.network.encode(observation.frames.to(device), present)
+
+
+def path_times(network: DrivingNet) -> Tensor:
+    """The times [p] in seconds at which the network's plan has its points."""
+    points = network.config.path_points
+    return torch.arange(1, points + 1) * (network.config.path_horizon_s / points)

@@ -1,0 +1,75 @@
+"""What a training run is told, beside the network and the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+__all__ = ["OptimConfig", "TrainConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """AdamW (Loshchilov and Hutter, ICLR 2019) and its schedule: linear warm-up, then cosine."""
+
+    lr: float = 2e-3
+    """Learning rate at the end of the warm-up."""
+    weight_decay: float = 0.01
+    """Decay of matrices and filters; biases and gains are left alone."""
+    warmup_steps: int = 20
+    """Steps over which the learning rate rises from near 0."""
+    clip_norm: float = 1.0
+    """Gradients are scaled down to this norm where theirs is larger."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Decay of the averages of the gradient and of its square."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optim.{name} {getattr(self, name)}: must be above 0")
+        if self.weight_decay < 0 or self.warmup_steps < 0:
+            raise ValueError("optim.weight_decay and optim.warmup_steps must not be below 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"optim.betas {self.betas}: each must be from 0 to below 1")
+
+    def lr_at(self, step: int, steps: int) -> float:
+        """Learning rate of step `step` (from 0) of `steps`."""
+        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        done = max(0, step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+        return self.lr * warm * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Length, seed and habits of a training run."""
+
+    steps: int = 400
+    """Optimizer steps in all."""
+    seed: int = 0
+    """Decides the first weights and every random choice of every step."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """The optimizer and its schedule."""
+    forecast_weight: float = 10.0
+    """Weight of the forecast's loss (in shares of full brightness) beside the path's."""
+    speed_drop: float = 0.1
+    """Share of windows whose speed is hidden, so that the network must also see."""
+    checkpoint_every: int = 100
+    """Steps between checkpoints; the last step always has one."""
+    keep: int = 2
+    """Checkpoints kept, at least 2: one to fall back on."""
+    log_every: int = 1
+    """Steps between lines of metrics.jsonl."""
+    threads: int | None = None
+    """Threads of each operator; None takes torch's choice and writes it down, because results are
+    bit-equal only for equal counts."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.keep < 2:
+            raise ValueError(f"keep {self.keep}: at least 2, so that a damaged one can be replaced")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads {self.threads}: must be at least 1")
+        if self.forecast_weight < 0 or not 0 <= self.speed_drop < 1:
+            raise ValueError("forecast_weight must not be below 0, speed_drop from 0 to below 1")
