@@ -89,7 +89,7 @@ def test_the_view_from_above_shows_vehicle_way_and_plan(recording: Recording) ->
     assert count(around[:, :180], orange) > 20, "its way, behind"
     assert count(around[:, 230:], NETWORK) > 50, "its plan, ahead"
     route = route_picture(recording)
-    assert count(route, orange) > 50 and route.shape[1] == 1400
+    assert count(route, orange) > 50 and route.shape[0] <= 800 and route.shape[1] <= 1400
 
 
 def test_the_ground_is_without_vehicles(recording: Recording) -> None:

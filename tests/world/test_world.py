@@ -47,10 +47,10 @@ def test_threads_change_no_bit():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = drive([*range(16)], 10)
+        one = drive([*range(12)], 4)
         picture = one.render()
         torch.set_num_threads(2)
-        two = drive([*range(16)], 10)
+        two = drive([*range(12)], 4)
         assert torch.equal(picture, two.render())
         for name, value in numbers(one).items():
             assert torch.equal(value, numbers(two)[name]), name

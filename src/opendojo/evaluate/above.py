@@ -16,7 +16,8 @@ __all__ = ["route_picture", "surroundings"]
 _EGO: Colour = (240, 150, 40)
 _CAR, _ONCOMING = (70, 130, 205), (185, 130, 190)
 _ENDED_WELL, _ENDED_BADLY = (255, 255, 255), (213, 60, 0)
-_MAP_WIDTH_PX = 1400
+_MAP_PX = (1400, 800)
+"""The route's picture fills one of these sides."""
 _MAP_MARGIN_M = 30.0
 _FINE = 2  # drawn larger by this and reduced, for smooth edges
 
@@ -91,8 +92,8 @@ def route_picture(recording: Recording) -> Rgb:
     """The whole route with the way driven, the traffic at the end, and where and how it ended."""
     trace, end = recording.trace, recording.trace.end(0)
     width_m, height_m, centre_m = _extent(recording)
-    metres_per_px = width_m / _MAP_WIDTH_PX
-    size = (_MAP_WIDTH_PX, int(height_m / metres_per_px))
+    metres_per_px = max(width_m / _MAP_PX[0], height_m / _MAP_PX[1])
+    size = (int(width_m / metres_per_px), int(height_m / metres_per_px))
     view = _View(recording, centre_m, size, MAP_M_PER_PX / metres_per_px)
     way = np.stack([trace.x_m[: end + 1, 0], trace.y_m[: end + 1, 0]], 1)
     view.line(way, (20, 20, 20), 8.0)

@@ -76,20 +76,21 @@ def sample_pictures(network: DrivingNet, loader: Loader, count: int = 6) -> list
 def forecast_pictures(network: DrivingNet, loader: Loader) -> list[Picture]:
     """Last frame, forecast and truth for the window in which most changes.
 
-    Most: by the mean difference of last frame and truth, among the first 64 windows; elsewhere
-    the three look alike whatever the network does.
+    Most: by the mean difference of last frame and truth, among the drawn of the first 64 windows,
+    or among all of them where none is drawn; elsewhere the three look alike whatever the network
+    does.
     """
     steps = network.config.forecast_steps
-    best, best_change = None, -1.0
+    best, best_rank = None, (False, -1.0)
     for number, window in enumerate(_windows(network, loader)):
         if number == 64 or window.output.forecast is None:
             break
         now = window.batch.frames.shape[1] - 1 - steps
         luma = network.small_luma(window.batch.frames[window.row, [now, now + steps], 0])
         change = float((luma[1] - luma[0]).abs().mean())
-        if change > best_change:
+        if (rank := (window.drawn, change)) > best_rank:
             answer = window.output.forecast[window.row, now].float().cpu()
-            best, best_change = (luma[0], answer, luma[1], window.origin), change
+            best, best_rank = (luma[0], answer, luma[1], window.origin), rank
     if best is None:
         return []
     now_luma, answer, truth, origin = best

@@ -48,10 +48,10 @@ def open_loop(
 ) -> dict[str, Any]:
     """Path and forecast errors on the loader's windows: plain values, ready for JSON.
 
-    `path[group][driver]` has `ade_m` (the mean over windows of the mean distance at the known
-    points of the 4 s plan) and `fde_m` (the mean distance at 4 s, over windows where that is
-    known). Plans are taken at each window's last frame, where the network has seen all of it;
-    windows without a speed there are left out, so that every driver answers the same ones.
+    `path[group][driver]` has `ade_m` and `fde_m`: the mean over windows of the mean distance along
+    the 4 s plan, and of the distance at its end. Plans are taken at each window's last frame, where
+    the network has seen all of it. Only windows whose driven path is known to the end and whose
+    speed is known there count, so that both errors, and every driver's, are over the same ones.
 
     `forecast[group][who]` has `mae` and `rmse` in luma levels (0 to 255) of the front camera's
     small picture 0.4 s ahead, for the `network` and for `copy`, which repeats the last picture
@@ -114,15 +114,13 @@ def _groups(batch: Batch) -> dict[str, Tensor]:
 
 
 def _add_paths(paths: dict[str, _Mean], plans: dict[str, Tensor], batch: Batch) -> None:
-    known = batch.path_mask[:, -1]
-    usable = batch.speed_mask[:, -1] & known.any(1)
+    usable = batch.speed_mask[:, -1] & batch.path_mask[:, -1].all(1)
     for driver, plan in plans.items():
         distance = (plan - batch.path_m[:, -1]).norm(dim=-1)
-        ade = distance.masked_fill(~known, 0.0).sum(1) / known.sum(1).clamp(min=1)
         for group, member in _groups(batch).items():
             chosen = usable & member
-            paths[f"{group}/{driver}"].add("ade_m", ade[chosen])
-            paths[f"{group}/{driver}"].add("fde_m", distance[chosen & known[:, -1], -1])
+            paths[f"{group}/{driver}"].add("ade_m", distance[chosen].mean(1))
+            paths[f"{group}/{driver}"].add("fde_m", distance[chosen, -1])
 
 
 def _add_forecasts(
@@ -157,6 +155,6 @@ def _nested(means: dict[str, _Mean]) -> dict[str, Any]:
                 numbers["rmse"] = None if value is None else value**0.5
             else:
                 numbers[name] = value
-            numbers["windows"] = max(count, numbers.get("windows", 0))
+            numbers["windows"] = count
         nested[group][who] = numbers
     return nested

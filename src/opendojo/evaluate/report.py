@@ -9,6 +9,7 @@ follows the reader's light or dark setting, and prints.
 from __future__ import annotations
 
 import html
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,7 +99,7 @@ def _drive(pictures: Pictures) -> str:
     return _section(
         "The drive, from above",
         f"<p class='note'>The network at the wheel on a road kept out of its training.{film}</p>"
-        + _figure(pictures.bird_eye),
+        + f"<div class='map'>{_figure(pictures.bird_eye)}</div>",
     )
 
 
@@ -121,7 +122,7 @@ def _closed_loop(data: Mapping[str, Any]) -> str:
         ]
         rows.append((cells, name == "network"))
     sizes = " + ".join(str(len(seeds)) for seeds in table["seed_sets"])
-    heads = ["driver", "driving score", "each set of roads", "range", *_SHARES.values(), "speed"]
+    heads = ["driver", "score", "each set of roads", "range", *_SHARES.values(), "speed"]
     return _section(
         "Closed loop, with floors beside it",
         "<p class='note'>Every driver on the same unseen roads. The expert is told where "
@@ -159,10 +160,8 @@ def _forecast(data: Mapping[str, Any], pictures: Pictures) -> str:
     open_loop = data["evaluate"]["open_loop"]
     forecast, ahead_s = open_loop["forecast"], open_loop["forecast_ahead_s"]
     rows = []
-    for group, who in ((group, who) for group in forecast for who in ("network", "copy")):
-        numbers = forecast[group].get(who, {})
-        if not numbers.get("windows"):
-            continue
+    for group, who in itertools.product(_told_apart(forecast), ("network", "copy")):
+        numbers = forecast[group][who]
         label = f"{who}, {group}" if who == "network" else f"last frame repeated, {group}"
         cells = [
             label,
@@ -201,12 +200,10 @@ def _open_loop(data: Mapping[str, Any]) -> str:
     path = data["evaluate"]["open_loop"]["path"]
     horizon_s = data["evaluate"]["open_loop"]["path_horizon_s"]
     rows = []
-    for group, results in path.items():
-        for name, numbers in results.items():
-            if not numbers.get("windows"):
-                continue
-            fde = "" if numbers["fde_m"] is None else f"{numbers['fde_m']:.2f}"
-            cells = [f"{name}, {group}", f"{numbers['ade_m']:.2f}", fde, f"{numbers['windows']:,}"]
+    for group in _told_apart(path):
+        for name, numbers in path[group].items():
+            ade, fde = f"{numbers['ade_m']:.2f}", f"{numbers['fde_m']:.2f}"
+            cells = [f"{name}, {group}", ade, fde, f"{numbers['windows']:,}"]
             rows.append((cells, name == "network"))
     if not rows:
         return ""
@@ -216,6 +213,16 @@ def _open_loop(data: Mapping[str, Any]) -> str:
         "on held-out clips. It says little about driving: see the closed loop.</p>"
         + _table(["driver, windows", "mean error (m)", "error at the end (m)", "windows"], rows),
     )
+
+
+def _told_apart(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Groups of windows worth a row: those with windows, `all` only if there are two origins."""
+    origins = [
+        name
+        for name in ("drawn", "recorded")
+        if groups[name] and groups[name]["network"]["windows"]
+    ]
+    return ["all", *origins] if len(origins) == 2 else origins
 
 
 def _provenance(data: Mapping[str, Any]) -> str:

@@ -24,11 +24,7 @@ _GROUP = 8
 
 
 class Block(nn.Module):
-    """A residual block of two 3x3 convolutions, one normalisation between them.
-
-    One rather than two: on a CPU the second costs as much as a fifth of the block and buys
-    nothing at this depth.
-    """
+    """A residual block of two 3x3 convolutions; one normalisation between them, to save time."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ from typing import Any
 
 from opendojo.ingest import IngestReport, ingest
 from opendojo.loader import Loader, LoaderConfig, WindowTable
+from opendojo.recipes.judge import judge
 from opendojo.recipes.ledger import Ledger
 from opendojo.recipes.recipe import Recipe
 from opendojo.store import Store, store_stats
@@ -60,8 +61,9 @@ def run(
 
     Raises `ValueError` for clips that are not there, `OSError` where the folder cannot be written.
     """
-    from opendojo.recipes.judge import judge
-
+    missing = [str(path) for path in clips if not Path(path).exists()]
+    if missing:
+        raise ValueError(f"there is nothing at {missing[0]}: check the path given to --clips")
     folder.mkdir(parents=True, exist_ok=True)
     ledger = Ledger(folder / "ledger.json")
     _draw(recipe, folder, ledger, on_progress)

@@ -57,7 +57,7 @@ class Ground:
     def paint(
         self, ego: Ego, roads: Roads, seen: Frames, look: Look, luma: Tensor, chroma: Tensor
     ) -> None:
-        """Fill luma [n, c, 4, rows, w] and chroma [2, n, c, rows, w], rows below the horizon.
+        """Fill luma [n, c, 4, rows, w] and chroma [n, c, 2, rows, w], rows below the horizon.
 
         `roads` finds stations of these worlds, `seen` holds all worlds' frames as the egos see
         them.
@@ -99,15 +99,15 @@ class Ground:
 
     def _tint(self, look: Look, layers: list[tuple[Tensor, Tensor]], chroma: Tensor) -> None:
         """The same layers in the two chroma planes, where covers are means over four pixels."""
-        n, c, rows, width = chroma.shape[1:]
+        n, c, _, rows, width = chroma.shape
         tones = [look.grass[:, p].view(n, 1, 1).expand(n, c, rows * width).clone() for p in (1, 2)]
         for cover, colour in layers:
             pair = cover[:, :, 0] + cover[:, :, 1]
             mean = (pair[:, 0::2] + pair[:, 1::2]).mul_(0.25)
             for p, tone in enumerate(tones):
                 tone.add_((colour[:, 1 + p].view(n, 1, 1) - tone).mul_(mean))
-        for plane, tone in zip(chroma, tones, strict=True):
-            plane.copy_(tone.view(n, c, rows, width))
+        for p, tone in enumerate(tones):
+            chroma[:, :, p] = tone.view(n, c, rows, width)
 
     def _covers(self, at: Located, look: Look) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Shares of each pixel that are within the verge, paved, edge line, centre line."""

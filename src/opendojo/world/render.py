@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opendojo.world.bodies import Canvas, paint_cars
+from opendojo.world.bodies import CarPainter
 from opendojo.world.config import WorldConfig
 from opendojo.world.exact import hashed
 from opendojo.world.ground import Ground
-from opendojo.world.lens import Lens, make_lens
+from opendojo.world.lens import make_lens
 from opendojo.world.look import Look
 from opendojo.world.roads import Roads
 from opendojo.world.sky import Sky
@@ -47,6 +47,7 @@ class Renderer:
         self._lens = make_lens(config.cameras, device)
         self._ground = Ground(self._lens, device)
         self._sky = Sky(self._lens, device)
+        self._car_painter = CarPainter(self._lens, device)
         self._seeds = torch.tensor(seeds, dtype=torch.int64, device=device)
         self._cameras = torch.arange(len(config.cameras), device=device)
         noise = np.random.Generator(np.random.Philox(key=2)).normal(size=_NOISE_LENGTH)
@@ -56,35 +57,31 @@ class Renderer:
     def render(self, state: State) -> Tensor:
         """Pictures of one instant: uint8 [n, c, 6, height / 2, width / 2]."""
         n, c = len(self._seeds), len(self._cameras)
-        height, width = self._config.height_px // 2, self._config.width_px // 2
-        luma = torch.empty(n, c, 4, height, width, device=self._device)
-        chroma = torch.empty(2, n, c, height, width, device=self._device)
-        self._paint_scenery(state, luma, chroma)
+        shape = n, c, 6, self._config.height_px // 2, self._config.width_px // 2
+        planes = torch.empty(shape, device=self._device)
+        self._paint_scenery(state, planes)
         if self._config.other_cars:
-            for canvas in _canvases(self._lens, luma, chroma):
-                paint_cars(self._lens, state.ego, state.cars, self._looks, canvas)
+            self._car_painter.paint(state.ego, state.cars, self._looks, planes)
         if self._config.noise:
-            self._add_noise(luma, state.step)
-        out = torch.empty(n, c, 6, height, width, dtype=torch.uint8, device=self._device)
-        out[:, :, :4] = luma.add_(0.5).clamp_(16.0, 235.0)
-        out[:, :, 4:] = chroma.add_(0.5).clamp_(16.0, 240.0).permute(1, 2, 0, 3, 4)
-        return out
+            self._add_noise(planes[:, :, :4], state.step)
+        planes.add_(0.5)
+        planes[:, :, :4].clamp_(16.0, 235.0)
+        planes[:, :, 4:].clamp_(16.0, 240.0)
+        return planes.to(torch.uint8)
 
-    def _paint_scenery(self, state: State, luma: Tensor, chroma: Tensor) -> None:
+    def _paint_scenery(self, state: State, planes: Tensor) -> None:
         ego, horizon = state.ego, self._lens.horizon
         seen = self._roads.frames.seen_from(ego.x_m, ego.y_m, ego.yaw_rad)
-        n = len(luma)
-        chunk = n
+        n = chunk = len(planes)
         if self._device.type == "cpu":
-            chunk = max(1, _PIXELS_IN_CACHE // luma[0].numel())
+            chunk = max(1, _PIXELS_IN_CACHE // planes[0, :, :4].numel())
         for first in range(0, n, chunk):
             last = min(first + chunk, n)
             some, look = ego.rows(first, last), self._looks.rows(first, last)
-            bright, tint = luma[first:last], chroma[:, first:last]
-            self._sky.paint(some, look, bright[..., :horizon, :], tint[..., :horizon, :])
+            above, below = planes[first:last].split([horizon, planes.shape[3] - horizon], dim=3)
+            self._sky.paint(some, look, above[:, :, :4], above[:, :, 4:])
             roads = self._roads.stations_of(first, last)
-            below = bright[..., horizon:, :], tint[..., horizon:, :]
-            self._ground.paint(some, roads, seen, look, *below)
+            self._ground.paint(some, roads, seen, look, below[:, :, :4], below[:, :, 4:])
 
     def _add_noise(self, luma: Tensor, step: int) -> None:
         """A stretch of one long list of draws, where it begins hashed from seed, step, camera."""
@@ -94,34 +91,3 @@ class Renderer:
         key = hashed(seeds & 0xFFFFFFFF, seeds >> 32, self._cameras, torch.full_like(seeds, step))
         stretches = self._noise.unfold(0, size, 1)
         luma.add_(stretches[key % (_NOISE_LENGTH - size)].view(luma.shape))
-
-
-def _canvases(lens: Lens, luma: Tensor, chroma: Tensor) -> tuple[Canvas, Canvas]:
-    """Packed luma and chroma as canvases for `paint_cars`."""
-    height, width = luma.shape[3:]
-    device = luma.device
-    plane = height * width
-    rows = torch.arange(2 * height, device=device)
-    columns = torch.arange(2 * width, device=device)
-    row = rows[:height]
-    ray_x = lens.ray_x[:, 0::2].add(lens.ray_x[:, 1::2]).mul_(0.5)
-    ray_y = lens.ray_y[:, 0::2].add(lens.ray_y[:, 1::2]).mul_(0.5)
-    bright = Canvas(
-        planes=(luma,),
-        first_plane=0,
-        column_at=(columns & 1) * plane + (columns >> 1),
-        row_at=(rows & 1) * (2 * plane) + (rows >> 1) * width,
-        row_px=rows.to(torch.float32),
-        pixel_px=1.0,
-        rays=(lens.ray_x, lens.ray_y),
-    )
-    tinted = Canvas(
-        planes=(chroma[0], chroma[1]),
-        first_plane=1,
-        column_at=columns[:width],
-        row_at=row * width,
-        row_px=row * 2.0 + 0.5,
-        pixel_px=2.0,
-        rays=(ray_x, ray_y),
-    )
-    return bright, tinted

@@ -37,7 +37,7 @@ class Sky:
         self._above = lens.cy_px[:, None, None, None] - rows[None, :, :, None]
 
     def paint(self, ego: Ego, look: Look, luma: Tensor, chroma: Tensor) -> None:
-        """Fill luma [n, c, 4, rows, w] and chroma [2, n, c, rows, w], rows above the horizon."""
+        """Fill luma [n, c, 4, rows, w] and chroma [n, c, 2, rows, w], rows above the horizon."""
 
         def tone(colour: Tensor, plane: int) -> Tensor:
             return colour[:, plane].view(-1, *[1] * 4)
@@ -45,7 +45,7 @@ class Sky:
         for plane in range(3):
             height = self._height if plane == 0 else self._half_height[:, None]
             low, high = tone(look.horizon, plane), tone(look.zenith, plane)
-            out = luma if plane == 0 else chroma[plane - 1][:, :, None]
+            out = luma if plane == 0 else chroma[:, :, plane - 1 : plane]
             out.copy_((high - low) * height + low)
         near = luma[:, :, :, self._first :]
         turn = ego.yaw_rad * (SKYLINE_BINS / (2.0 * math.pi))
@@ -57,7 +57,7 @@ class Sky:
             mean = (cover[:, :, 0] + cover[:, :, 1]).add_(cover[:, :, 2]).add_(cover[:, :, 3])
             mean.mul_(0.25)
             for plane in (0, 1):
-                part = chroma[plane][:, :, self._first :]
+                part = chroma[:, :, plane, self._first :]
                 part.add_((colour[:, 1 + plane].view(-1, 1, 1, 1) - part).mul_(mean))
 
     def _cover(self, line: Tensor, bins: Tensor) -> Tensor:
