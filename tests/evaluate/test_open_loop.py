@@ -66,7 +66,9 @@ def test_floor_paths() -> None:
 
 def test_errors_are_those_put_in() -> None:
     batch = batch_of([5.0, 10.0])
-    forecast = torch.full((2, 8, 16, 32), 111.0 / 255.0)  # truth at step 7 is 114: 3 levels off
+    # the front camera brightens by 2 levels a step, from 100: each forecast is 3 levels off
+    ahead = (100.0 + 2.0 * (torch.arange(8.0) + 4) - 3.0) / 255.0
+    forecast = ahead.view(1, 8, 1, 1).expand(2, 8, 16, 32)
     network = Answers(batch.path_m + torch.tensor([0.0, 1.5]), forecast)
     result = open_loop(network, Batches(batch), max_batches=1)
     everything = result["path"]["all"]

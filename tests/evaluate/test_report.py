@@ -13,7 +13,7 @@ import pytest
 
 from opendojo.evaluate import Picture, Pictures, write_report
 from opendojo.evaluate.chart import curves_svg
-from opendojo.evaluate.headline import cores_for_a_day
+from opendojo.evaluate.headline import completed
 
 _VOID = {"meta", "img", "br", "link", "input"}
 
@@ -94,8 +94,15 @@ def test_a_report_without_pictures_is_a_report(tmp_path: Path, report_data: dict
     assert "<img" not in page and "driving score" in page
 
 
-def test_cores_for_a_day() -> None:
-    assert cores_for_a_day(185_185.185) == pytest.approx(1.0, rel=1e-6)
+def test_a_rate_that_was_not_measured_is_not_made_up(report_data: dict[str, Any]) -> None:
+    known = completed(report_data)["report"]["headline"][-1]
+    assert known["value"] == pytest.approx(
+        16e9 / 86_400 / report_data["train"]["loading"]["frames_per_core_s"]
+    )
+    train = {**report_data["train"], "loading": {"frames_per_s": 0.0, "frames_per_core_s": 0.0}}
+    unknown = completed({**report_data, "train": train})["report"]["headline"][-1]
+    assert unknown["value"] is None
+    assert "not measured" in unknown["how"]
 
 
 def test_curves_without_losses_are_left_out() -> None:

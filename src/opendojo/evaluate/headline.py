@@ -21,12 +21,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["FRAMES_PER_DAY", "completed", "cores_for_a_day"]
+from opendojo.machine import cores_for
 
-FRAMES_PER_DAY = 16e9
-"""The day's work that machines are measured against."""
-
-_SECONDS_PER_DAY = 86_400.0
+__all__ = ["completed"]
 
 _NEEDED = {
     "ingest": ("clips", "damaged_clips", "frames", "seconds", "frames_per_s", "frames_per_core_s"),
@@ -35,11 +32,6 @@ _NEEDED = {
     "energy": ("joules", "low", "high", "frames", "measured", "method"),
     "report": ("seed", "data_fingerprint", "created", "config", "versions", "machine"),
 }
-
-
-def cores_for_a_day(frames_per_core_s: float) -> float:
-    """Cores that get through `FRAMES_PER_DAY` at this rate, if the rate scaled perfectly."""
-    return FRAMES_PER_DAY / _SECONDS_PER_DAY / frames_per_core_s
 
 
 def completed(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,17 +67,21 @@ def _headline(data: Mapping[str, Any]) -> list[dict[str, Any]]:
         ),
         _energy(energy),
     ]  # fmt: skip
-    for verb, rate in (
-        ("ingest", ingest["frames_per_core_s"]),
-        ("load", train["loading"]["frames_per_core_s"]),
-    ):
-        how = (
-            f"185,185 frames/s at this machine's {rate:,.0f} frames per core-second, "
-            "if cores scaled perfectly"
-        )
-        name = f"to {verb} 16 billion frames a day"
-        figures.append(_figure(name, cores_for_a_day(rate), "cores", how, estimated=True))
+    figures.append(_cores("ingest", ingest["frames_per_core_s"]))
+    figures.append(_cores("load", train["loading"]["frames_per_core_s"]))
     return figures
+
+
+def _cores(verb: str, frames_per_core_s: float) -> dict[str, Any]:
+    name = f"to {verb} 16 billion frames a day"
+    if not frames_per_core_s:  # the process that did it was killed before it could write it down
+        return _figure(name, None, "cores", "the rate was not measured")
+    how = (
+        f"185,185 frames/s at this machine's {frames_per_core_s:,.0f} frames per core-second, "
+        "if cores scaled perfectly"
+    )
+    cores = cores_for(frames_per_core_s)["cores"]
+    return _figure(name, cores, "cores", how, estimated=True)
 
 
 def _energy(energy: Mapping[str, Any]) -> dict[str, Any]:

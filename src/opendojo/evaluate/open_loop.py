@@ -55,7 +55,8 @@ def open_loop(
 
     `forecast[group][who]` has `mae` and `rmse` in luma levels (0 to 255) of the front camera's
     small picture 0.4 s ahead, for the `network` and for `copy`, which repeats the last picture
-    seen. It is taken at the latest frame of a window whose future the window still holds.
+    seen. It is taken at every frame of a window whose future the window still holds, and averaged
+    over them.
 
     The groups are `all` windows, and `drawn` and `recorded` ones apart; `windows` counts them.
     """
@@ -127,16 +128,16 @@ def _add_forecasts(
     forecasts: dict[str, _Mean], network: DrivingNet, forecast: Tensor, batch: Batch
 ) -> None:
     steps = network.config.forecast_steps
-    now = batch.frames.shape[1] - 1 - steps
-    if now < 0:
+    held = batch.frames.shape[1] - steps
+    if held < 1:
         raise ValueError(
             f"windows of {batch.frames.shape[1]} frames cannot hold a forecast {steps} frames"
             " ahead; use a longer WindowSpec.frames"
         )
-    luma = network.small_luma(batch.frames[:, [now, now + steps], 0])
-    answers = {"network": forecast[:, now], "copy": luma[:, 0]}
+    luma = network.small_luma(batch.frames[:, :, 0])
+    answers = {"network": forecast[:, :held], "copy": luma[:, :held]}
     for who, answer in answers.items():
-        error = (answer - luma[:, 1]).flatten(1) * _LEVELS
+        error = (answer - luma[:, steps:]).flatten(1) * _LEVELS
         for group, member in _groups(batch).items():
             chosen = member & batch.camera_mask[:, 0]
             forecasts[f"{group}/{who}"].add("mae", error.abs().mean(1)[chosen])

@@ -14,6 +14,8 @@ import math
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import ExitStack
@@ -178,6 +180,16 @@ def _begin_worker(done: _Shared, stop: Any) -> None:
     global _worker
     _worker = done, stop
     torch.set_num_threads(1)
+    # an interrupt is for the parent to handle: it says when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _record_in_worker(job: _Job) -> None:
