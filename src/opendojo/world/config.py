@@ -19,7 +19,7 @@ __all__ = [
 TRAINING_SEEDS = range(1_000_000)
 """Roads that may be trained on: a road is a function of its seed alone."""
 EVALUATION_SEEDS = range(1_000_000, 2_000_000)
-"""Roads held out for judging drivers; recording refuses them."""
+"""Roads held out for judging drivers; `record_fleet` never draws from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
