@@ -157,6 +157,22 @@ def test_logs_alone_need_no_pixels(store: Store) -> None:
     assert batch.path_mask.any()
 
 
+def test_kept_windows_equal_fresh_ones_and_stay_within_their_bytes(store: Store) -> None:
+    fresh = Loader([store], LoaderConfig(keep_bytes=0))
+    size = 8 * 3 * 6 * 32 * 64
+    few = Loader([store], LoaderConfig(keep_bytes=5 * size + 1))
+    everything = Loader([store], LoaderConfig())
+    for epoch in range(3):
+        for a, b, c in zip(*(loader.batches(epoch) for loader in (fresh, few, everything)),
+                           strict=True):  # fmt: skip
+            for name in ("frames", "path_m", "path_mask", "speed_mps", "time_s", "window_id"):
+                assert torch.equal(getattr(a, name), getattr(b, name))
+                assert torch.equal(getattr(a, name), getattr(c, name))
+    assert len(fresh.kept) == 0
+    assert len(few.kept) == 5
+    assert len(everything.kept) == len(everything.table)
+
+
 def test_bad_requests_name_the_fix(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="ingest longer clips"):
         Loader([store], LoaderConfig(window=WindowSpec(frames=500)))

@@ -30,7 +30,7 @@ def test_parameters_and_flops_agree_with_a_count_by_hand():
     ]
     per_step = [
         linear(3 * (8 * 32 + 1), 128),
-        gru(128 + 2, 128),
+        gru(128, 128),
         linear(258, 128),
         linear(128, 33),
         conv(6, 24, 4, 8, 16, True),

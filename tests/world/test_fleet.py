@@ -84,7 +84,7 @@ def test_equal_seeds_give_equal_bytes_however_many_processes(fleet: Path, tmp_pa
         tmp_path, drives=2, seconds=SECONDS, seed=7, processes=2,
         on_progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
-    assert counts == {"drives": 2, "kept": 0, "pictures": 192}
+    assert counts == {"drives": 2, "kept": 0, "frames": 192}
     assert told[-1] == (192, 192) and told == sorted(told)
     assert content(tmp_path) == content(fleet)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from opendojo.clip import Log
 from opendojo.loader.batch import Batch, ego_paths, empty_batch
@@ -41,10 +42,14 @@ class LoaderConfig:
     """False reads the logs alone."""
     prefetch: int = 2
     """Batches read ahead by a thread."""
+    keep_bytes: int = 512 << 20
+    """Decoded windows kept in memory for later epochs, up to so many bytes; 0 keeps none."""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.prefetch < 1:
             raise ValueError("batch and prefetch must be at least 1")
+        if self.keep_bytes < 0:
+            raise ValueError(f"keep_bytes must not be below 0, not {self.keep_bytes}")
         if not 0.0 <= self.held_out_share < 1.0:
             raise ValueError(f"held_out_share must be 0 to 1, not {self.held_out_share}")
         if not self.cameras and self.pixels:
@@ -69,6 +74,8 @@ class Loader:
         self.width_px, self.height_px = sizes.pop()
         self._paths = [store.path for store in stores]
         self.fingerprint = "-".join(store.fingerprint for store in stores)
+        self.kept: dict[int, _Window] = {}
+        """Decoded windows by number."""
         self.table = WindowTable(
             stores, config.window, config.split, config.held_out_share, repeats
         )
@@ -83,7 +90,7 @@ class Loader:
         """Batches in an epoch."""
         return -(-len(self.table) // self.config.batch)
 
-    def window_ids(self, epoch: int, batch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def window_ids(self, epoch: int, batch: int) -> npt.NDArray[np.int64]:
         """Numbers of the windows in a batch of an epoch."""
         size, count = self.config.batch, len(self.table)
         places = np.arange(batch * size, min((batch + 1) * size, count))
@@ -133,6 +140,19 @@ def _drain(ready: queue.Queue[Batch | BaseException | None]) -> None:
         ready.get_nowait()
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One row of a batch."""
+
+    frames: npt.NDArray[np.uint8]
+    camera_mask: npt.NDArray[np.bool_]
+    time_s: npt.NDArray[np.float64]
+    speed_mps: npt.NDArray[np.float64]
+    path_m: npt.NDArray[np.float32]
+    path_mask: npt.NDArray[np.bool_]
+    drawn: bool
+
+
 class _WindowReader:
     """Decodes windows; used by one thread."""
 
@@ -141,20 +161,31 @@ class _WindowReader:
         self._loader = loader
         self._log = lru_cache(maxsize=4096)(self._read_log)
 
-    def read(self, window_ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Batch:
+    def read(self, window_ids: npt.NDArray[np.int64]) -> Batch:
         loader, config = self._loader, self._loader.config
-        cameras = len(config.cameras) if config.pixels else 0
-        spec = config.window
         batch = empty_batch(
             len(window_ids),
-            spec.frames,
-            cameras,
-            spec.path_points,
+            config.window.frames,
+            len(config.cameras) if config.pixels else 0,
+            config.window.path_points,
             loader.height_px,
             loader.width_px,
         )
-        for row, window in enumerate(window_ids.tolist()):
-            self._fill(batch, row, window)
+        for row, number in enumerate(window_ids.tolist()):
+            window = loader.kept.get(number)
+            if window is None:
+                window = self._window(number)
+                if (len(loader.kept) + 1) * window.frames.nbytes <= config.keep_bytes:
+                    loader.kept[number] = window
+            batch.frames.numpy()[row] = window.frames
+            batch.camera_mask.numpy()[row] = window.camera_mask
+            batch.time_s.numpy()[row] = window.time_s
+            batch.speed_mps.numpy()[row] = np.nan_to_num(window.speed_mps)
+            batch.speed_mask.numpy()[row] = np.isfinite(window.speed_mps)
+            batch.path_m.numpy()[row] = window.path_m
+            batch.path_mask.numpy()[row] = window.path_mask
+            batch.drawn[row] = window.drawn
+            batch.window_id[row] = number
         return batch
 
     def _read_log(self, place: int) -> Log:
@@ -166,42 +197,47 @@ class _WindowReader:
             **{name: column[:cut] for name, column in log.columns().items()},
         )
 
-    def _fill(self, batch: Batch, row: int, window: int) -> None:
+    def _window(self, number: int) -> _Window:
         config = self._loader.config
-        place, first = self._loader.table.find(window)
-        number, episode = self._loader.table.episodes[place]
+        place, first = self._loader.table.find(number)
+        episode = self._loader.table.episodes[place][1]
         log = self._log(place)
         instants = _instants(log.time_s, first, episode.rate_hz, config.window)
         now_s = log.time_s[instants]
-
-        path, mask = ego_paths(log, now_s, config.window.path_times_s)
+        path_m, path_mask = ego_paths(log, now_s, config.window.path_times_s)
+        frames, camera_mask = self._pixels(place, instants.tolist())
         assert log.speed_mps is not None
-        speed = log.speed_mps[instants]
-        batch.path_m.numpy()[row] = path
-        batch.path_mask.numpy()[row] = mask
-        batch.speed_mps.numpy()[row] = np.nan_to_num(speed)
-        batch.speed_mask.numpy()[row] = np.isfinite(speed)
-        batch.time_s.numpy()[row] = now_s - now_s[0]
-        batch.drawn[row] = episode.origin == "drawn"
-        batch.window_id[row] = window
-        if not config.pixels:
-            return
-        present = {camera.name for camera in episode.cameras}
-        slots = [i for i, name in enumerate(config.cameras) if name in present]
-        frames = batch.frames.numpy()[row]
-        batch.camera_mask[row, slots] = True
-        for slot in slots:
+        return _Window(
+            frames=frames,
+            camera_mask=camera_mask,
+            time_s=now_s - now_s[0],
+            speed_mps=log.speed_mps[instants],
+            path_m=path_m,
+            path_mask=path_mask,
+            drawn=episode.origin == "drawn",
+        )
+
+    def _pixels(
+        self, place: int, instants: list[int]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        number, episode = self._loader.table.episodes[place]
+        wanted = self._loader.config.cameras if self._loader.config.pixels else ()
+        there = {camera.name for camera in episode.cameras}
+        mask = np.array([name in there for name in wanted], bool)
+        height, width = self._loader.height_px // 2, self._loader.width_px // 2
+        frames = np.zeros((len(instants), len(wanted), 6, height, width), np.uint8)
+        for slot in np.flatnonzero(mask).tolist():
             out = frames[:, slot : slot + 1]
-            names = [config.cameras[slot]]
-            self._stores[number].decode(episode, instants.tolist(), out, cameras=names)
+            self._stores[number].decode(episode, instants, out, cameras=[wanted[slot]])
+        return frames, mask
 
 
 def _instants(
-    time_s: np.ndarray[tuple[int], np.dtype[np.float64]],
+    time_s: npt.NDArray[np.float64],
     first: int,
     rate_hz: float,
     spec: WindowSpec,
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+) -> npt.NDArray[np.int64]:
     """The stored instants nearest to a window's times, rising."""
     if spec.rate_hz is None:
         return np.arange(first, first + spec.frames)

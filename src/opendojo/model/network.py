@@ -51,7 +51,7 @@ class DrivingNet(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = None if config.blind else Encoder(config)
-        self.memory = nn.GRU(config.features + 2, config.widths.hidden, batch_first=True)
+        self.memory = nn.GRU(config.features or 2, config.widths.hidden, batch_first=True)
         self.path_head = PathHead(config)
         self.forecast_head = None if config.blind else ForecastHead(config)
         heads = (self.path_head, self.forecast_head)
@@ -74,15 +74,19 @@ class DrivingNet(nn.Module):
         features: [b, t, d]; speed_mps: [b, t]; speed_mask: bool [b, t], where the speed is known.
         Returns [b, t, m]: the recurrent state; the step's own features, so that what is seen now
         need not pass the gates; the scaled speed; whether it is known.
+
+        Of the speed only the present one counts, unless the network is blind. From a row of speeds
+        it would read that braking has begun, go on with it, and never learn what one brakes for (de
+        Haan, Jayaraman and Levine, "Causal Confusion in Imitation Learning", NeurIPS 2019).
         """
         known = speed_mask.to(features.dtype)
         speed = torch.where(speed_mask, speed_mps, 0.0).to(features.dtype) / SPEED_SCALE_MPS
         speed = torch.stack([speed, known], -1)
-        x = torch.cat([features, speed], -1)
+        x = speed if self.encoder is None else features
         state, _ = self.memory(x[:, :MEMORY_STEPS])
         if x.shape[1] > MEMORY_STEPS:
             state = torch.cat([state, self._later(x)], 1)
-        return torch.cat([state, x], -1)
+        return torch.cat([state, features, speed], -1)
 
     def _later(self, x: Tensor) -> Tensor:
         """States of the steps beyond the first eight, each from its own last eight inputs."""

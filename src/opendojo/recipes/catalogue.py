@@ -14,11 +14,11 @@ __all__ = ["RECIPES", "base", "demo"]
 
 def demo() -> Recipe:
     """Minutes on two cores: the whole way from a drawn fleet to a judged network."""
-    return Recipe(train=TrainConfig(steps=300, checkpoint_every=50))
+    return Recipe(train=TrainConfig(steps=220, checkpoint_every=50))
 
 
 def base() -> Recipe:
-    """A starting point for one's own recordings: the next size up, ten times the steps."""
+    """A starting point for one's own recordings: the next size up, many times the steps."""
     return replace(
         demo(),
         net=NetConfig(size="tiny"),

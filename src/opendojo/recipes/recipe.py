@@ -21,9 +21,9 @@ __all__ = ["Exam", "Fleet", "Recipe"]
 class Fleet:
     """The fleet that the world draws."""
 
-    drives: int = 24
+    drives: int = 48
     """Recordings, each on a road of its own."""
-    seconds: float = 30.0
+    seconds: float = 24.0
     """Length of each."""
     seed: int = 0
     """Decides roads, traffic and looks."""
@@ -68,13 +68,13 @@ class Recipe:
     """How frames are kept."""
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     """What training reads."""
-    clip_repeats: int = 1
+    clip_repeats: int = 3
     """How often the user's own windows come for each time the drawn ones do."""
     net: NetConfig = field(default_factory=NetConfig)
     """The network."""
     train: TrainConfig = field(default_factory=TrainConfig)
     """Its training."""
-    blind_steps: int = 200
+    blind_steps: int = 100
     """Steps for which the blind network, a floor, is trained."""
     exam: Exam = field(default_factory=Exam)
     """Its judgement."""

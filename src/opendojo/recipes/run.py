@@ -74,7 +74,7 @@ def run(
     trained = _train(recipe, loader, home / "network", ledger, on_progress, blind=False)
     blind_loader = Loader(usable, replace(_loader_config(recipe, len(usable)), pixels=False))
     _train(recipe, blind_loader, home / "blind", ledger, on_progress, blind=True)
-    loading = _loading(loader, ledger, on_progress)
+    loading = _loading(usable, loader.config, ledger, on_progress)
     facts = {
         "ingest": _ingest_facts(stores, ledger),
         "train": _train_facts(trained, home, loading),
@@ -93,7 +93,7 @@ def _draw(recipe: Recipe, folder: Path, ledger: Ledger, on_progress: OnProgress)
             config=exam,
             on_progress=lambda done, total: on_progress("drawing a fleet", done, total, "frames"),
         )
-        entry.frames = counts["pictures"]
+        entry.frames = counts["frames"]
 
 
 def _ingest(
@@ -166,11 +166,13 @@ def _train(
         return train(folder, net, loader, config, on_step=told, data=loader.fingerprint)
 
 
-def _loading(loader: Loader, ledger: Ledger, on_progress: OnProgress) -> dict[str, float]:
-    """The loader's own rate, without the network; measured once for a run."""
+def _loading(
+    stores: Sequence[Store], config: LoaderConfig, ledger: Ledger, on_progress: OnProgress
+) -> dict[str, float]:
+    """The loader's own rate, without the network, every window decoded; measured once for a run."""
     if not ledger.entry("load").frames:
         on_progress("measuring the loader", 0, 1, "")
-        batches = loader.batches(0)
+        batches = Loader(stores, replace(config, keep_bytes=0)).batches(0)
         next(batches)  # opens files and decoders
         with ledger.measure("load") as entry:
             until_s = time.monotonic() + 2.0

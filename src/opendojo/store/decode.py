@@ -33,15 +33,19 @@ class PacketIndex:
     def __init__(self, path: Path) -> None:
         with pa.memory_map(str(path)) as source:
             self._table = pa.ipc.open_file(source).read_all()
+        self._columns: dict[str, npt.NDArray[Any]] = {}
 
     def __len__(self) -> int:
         return self._table.num_rows
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column as a numpy array over the map."""
-        chunks = self._table.column(name).chunks
-        assert len(chunks) == 1, "an index file is written as one batch"
-        return chunks[0].to_numpy(zero_copy_only=True)
+        column = self._columns.get(name)
+        if column is None:
+            chunks = self._table.column(name).chunks
+            assert len(chunks) == 1, "an index file is written as one batch"
+            column = self._columns[name] = chunks[0].to_numpy(zero_copy_only=True)
+        return column
 
 
 class _Video:

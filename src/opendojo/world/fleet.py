@@ -42,7 +42,7 @@ _SEED_STRIDE = 9973
 _FASTEST_MPS = 13.0
 
 Report = Callable[[int], bool]
-"""Told of so many more pictures; answers whether to go on."""
+"""Told of so many more frames; answers whether to go on."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +93,12 @@ def record_fleet(
         seconds: length of each.
         seed: of the fleet; equal seeds give equal bytes.
         config: the world; its route is lengthened to what the drives need.
-        on_progress: told (pictures done, pictures in all) now and then.
+        on_progress: told (frames done, frames in all) now and then.
         processes: how many to share the work among; as many as there are cores, where None. With
             more than one, the caller's main module must be importable (as `multiprocessing` asks).
 
     Returns:
-        Counts: `drives` and `pictures` written now, `kept` drives that were there.
+        Counts: `drives` and `frames` written now, `kept` drives that were there.
 
     Raises:
         ValueError: a drive there was made with other settings.
@@ -125,7 +125,7 @@ def record_fleet(
         _record_here(jobs, report, total)
     else:
         _record_in_processes(jobs, report, total, processes or len(os.sched_getaffinity(0)))
-    return {"drives": len(missing), "kept": drives - len(missing), "pictures": total}
+    return {"drives": len(missing), "kept": drives - len(missing), "frames": total}
 
 
 def _is_there(job: _Job, drive: int) -> bool:

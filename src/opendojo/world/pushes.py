@@ -24,12 +24,12 @@ class Pushes:
         self._steer, self._accel = np.zeros(frames), np.zeros(frames)
         start_s = rng.uniform(2.0, 6.0)
         while start_s < frames * step_s:
-            length_s = rng.uniform(0.5, 0.8)
+            length_s = rng.uniform(0.5, 1.0)
             first, last = round(start_s / step_s), round((start_s + length_s) / step_s)
-            turn_rad = rng.uniform(0.06, 0.15) * (1.0 if rng.random() < 0.5 else -1.0)
+            turn_rad = rng.uniform(0.06, 0.28) * (1.0 if rng.random() < 0.5 else -1.0)
             # tan(steer) / wheelbase * speed = turn / time; the speed is known when it happens
             self._steer[first:last] = turn_rad / length_s * VEHICLE.wheelbase_m
-            self._accel[first:last] = rng.uniform(-2.0, 1.5)
+            self._accel[first:last] = rng.uniform(-3.0, 2.5)
             start_s += rng.uniform(5.0, 8.0)
 
     def at(self, frame: int, speed_mps: float) -> tuple[float, float]:

@@ -31,7 +31,7 @@ __all__ = ["PARTIAL", "DriveWriter"]
 
 PARTIAL = ".partial-"
 _GOP_FRAMES = 30
-_OPTIONS = {"crf": "20", "preset": "veryfast"}
+_OPTIONS = {"crf": "20", "preset": "ultrafast"}
 
 
 def _create(path: Path) -> BinaryIO:
