@@ -14,7 +14,7 @@ __all__ = ["RECIPES", "base", "demo"]
 
 def demo() -> Recipe:
     """Minutes on two cores: the whole way from a drawn fleet to a judged network."""
-    return Recipe(train=TrainConfig(steps=220, checkpoint_every=50))
+    return Recipe(train=TrainConfig(steps=260, checkpoint_every=50))
 
 
 def base() -> Recipe:

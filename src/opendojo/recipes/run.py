@@ -173,9 +173,8 @@ def _loading(
     if not ledger.entry("load").frames:
         on_progress("measuring the loader", 0, 1, "")
         batches = Loader(stores, replace(config, keep_bytes=0)).batches(0)
-        next(batches)  # opens files and decoders
         with ledger.measure("load") as entry:
-            until_s = time.monotonic() + 2.0
+            until_s = time.monotonic() + 3.0
             for batch in batches:
                 entry.frames += batch.frame_count
                 if time.monotonic() > until_s:
