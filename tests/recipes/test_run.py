@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -132,24 +131,34 @@ def test_clips_that_are_not_there_are_told_of_before_any_work(tmp_path: Path) ->
     assert not (tmp_path / "r" / "drives").exists()
 
 
-def _stopped_after(folder: Path, steps: int, number: int) -> str:
-    """Start a run, signal it after so many progress lines; return its last line."""
+def _stopped_at(folder: Path, stage: str, number: int) -> bool:
+    """Start a run and signal it when a stage begins; return whether it came to that."""
     command = [sys.executable, "-c", _CHILD, str(folder), str(Path(__file__).parent)]
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     env = {**os.environ, "PYTHONPATH": paths}
-    last = ""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
     ) as process:
         assert process.stdout is not None
-        for count, line in enumerate(process.stdout):
-            last = line
-            if count == steps:
-                process.send_signal(number)
-                break
+        reached = any(line.startswith(stage) for line in process.stdout)
+        if reached:
+            process.send_signal(number)
         process.stdout.close()
         process.wait(timeout=120)
-    return last
+    return reached
+
+
+_STAGES = (
+    "drawing",
+    "ingesting",
+    "training network 2",
+    "training network 5",
+    "training blind",
+    "measuring",
+    "closed loop 2",
+    "open loop",
+    "film",
+)
 
 
 @pytest.mark.slow
@@ -159,13 +168,10 @@ def test_stopped_at_every_stage_it_ends_the_same(
 ) -> None:
     _, data = whole
     folder = tmp_path / "r"
-    stages: set[str] = set()
-    for steps in (0, 1, 3, 5, 8, 2, 7, 11):
-        stages.add(_stopped_after(folder, steps, number).split(" ")[0])
-        time.sleep(0.1)  # workers of a killed run notice that it is gone
+    reached = [stage for stage in _STAGES if _stopped_at(folder, stage, number)]
+    assert len(reached) >= len(_STAGES) - 2, reached  # a stage may end before the signal comes
     again = run(SMALL, folder)
     assert outcome(again) == outcome(data)
-    assert len(stages) > 2
     assert verify_store(Store.open(folder / "store" / "drawn"), decode=True) == []
 
 
