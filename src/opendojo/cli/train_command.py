@@ -18,8 +18,9 @@ __all__ = ["run"]
 class TrainArguments(Common):
     """Train a driving network on one or several stores.
 
-    The first word picks the recipe, the rest overrides it: `opendojo train base --stores s --run r
-    --train.optim.lr 5e-4`. The same call goes on where an earlier one stopped.
+    The first word picks the recipe, options override it: `opendojo train base --stores s --run r
+    --train.optim.lr 5e-4`. The same call goes on where an earlier one stopped. Fleet, store,
+    blind network and exam of the recipe are for `opendojo demo`; they have no say here.
     """
 
     stores: tuple[Path, ...]
