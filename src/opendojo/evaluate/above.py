@@ -38,7 +38,7 @@ class _View:
         left, top, right, bottom = (float(edge) for edge in (*self._corner, *(middle + half)))
         fine = (size_px[0] * _FINE, size_px[1] * _FINE)
         self.picture = Image.fromarray(recording.ground.rgb).resize(
-            fine, Image.Resampling.BICUBIC, box=(left, top, right, bottom)
+            fine, Image.Resampling.BILINEAR, box=(left, top, right, bottom)
         )
         self.pen = ImageDraw.Draw(self.picture)
 

@@ -6,6 +6,7 @@ film(record(NetworkDriver(network), seed), folder / "drive.mp4")
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -40,7 +41,7 @@ def film(recording: Recording, path: Path) -> Path:
         with av.open(partial, "w", format="mp4", options={"movflags": "+faststart"}) as out:
             first = film_frame(recording, 0)
             stream = out.add_stream(
-                "libx264", rate=rate_hz, options={"crf": "20", "preset": "veryfast"}
+                "libx264", rate=rate_hz, options={"crf": "20", "preset": "superfast"}
             )
             stream.height, stream.width = first.shape[:2]
             stream.pix_fmt = "yuv420p"
@@ -105,5 +106,6 @@ def _panel(pen: ImageDraw.ImageDraw, recording: Recording, step: int, top: int) 
         pen.text((left, top + 250), text, _INK, _font(26), "ls")
 
 
+@lru_cache
 def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size_px)

@@ -74,7 +74,7 @@ def enlarge(rgb: Rgb, factor: int) -> Rgb:
     """A picture [h, w, 3] or [h, w], `factor` times as large, smoothly."""
     height, width = rgb.shape[:2]
     size = (width * factor, height * factor)
-    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
 
 
 def draw_path(

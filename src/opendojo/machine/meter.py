@@ -45,7 +45,7 @@ class Energy:
     """Processor seconds of this process and the children it has waited for."""
     wall_s: float
     """Seconds by the clock."""
-    inputs: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the method went by."""
 
     def __add__(self, other: Energy) -> Energy:

@@ -60,7 +60,7 @@ def judge(
             "closed_loop": _exam(recipe, home, network, blind, on_progress),
             "open_loop": _errors(home, network, blind, held_out, on_progress),
         },
-        "energy": _energy(ledger),
+        "energy": _energy(ledger, home.name),
         "report": _provenance(recipe, folder, held_out.fingerprint),
     }
     inputs = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
@@ -137,14 +137,18 @@ def _exam(
     return scores
 
 
-def _energy(ledger: Ledger) -> dict[str, Any]:
+def _energy(ledger: Ledger, key: str) -> dict[str, Any]:
     stages: dict[str, Any] = {}
-    for stage in ("draw", "ingest drawn", "ingest clips", "load", "train", "train blind"):
+    training = f"train {key} network"
+    for stage in ("draw", "ingest drawn", "ingest clips", "load", training):
         entry = ledger.entry(stage)
         if entry.energy is not None:
-            stages[stage] = {"frames": entry.frames, **entry.energy.per(entry.frames)}
-    entry = ledger.entry("train")
-    assert entry.energy is not None, "a trained network has been measured"
+            name = "train" if stage == training else stage
+            stages[name] = {"frames": entry.frames, **entry.energy.per(entry.frames)}
+    entry = ledger.entry(training)
+    if entry.energy is None:  # killed between the last step and the writing down of its energy
+        unknown = {"joules": None, "low": None, "high": None, "frames": 0, "measured": False}
+        return {**unknown, "method": "not written down: the run was killed", "stages": stages}
     energy = entry.energy
     return {
         "joules": energy.joules,

@@ -156,7 +156,7 @@ def _train(
     config = replace(recipe.train, steps=recipe.blind_steps) if blind else recipe.train
     net = replace(recipe.net, blind=blind)
     stage = "training blind floor" if blind else "training network"
-    with ledger.measure("train blind" if blind else "train") as entry:
+    with ledger.measure(f"train {folder.parent.name} {folder.name}") as entry:
 
         def told(row: dict[str, Any]) -> None:
             entry.frames += row["frames"]
