@@ -131,6 +131,16 @@ def test_clips_that_are_not_there_are_told_of_before_any_work(tmp_path: Path) ->
     assert not (tmp_path / "r" / "drives").exists()
 
 
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    import fcntl
+
+    with (tmp_path / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="in use by another run"):
+            run(SMALL, tmp_path)
+    assert not (tmp_path / "drives").exists()
+
+
 def _stopped_at(folder: Path, stage: str, number: int) -> bool:
     """Start a run and signal it when a stage begins; return whether it came to that."""
     command = [sys.executable, "-c", _CHILD, str(folder), str(Path(__file__).parent)]

@@ -31,7 +31,7 @@ from opendojo.loader import Loader
 from opendojo.machine import machine_facts
 from opendojo.model import DrivingNet
 from opendojo.recipes.ledger import Ledger
-from opendojo.recipes.recipe import Recipe
+from opendojo.recipes.recipe import OnProgress, Recipe
 from opendojo.store import Store
 from opendojo.store.atomic import write_json
 from opendojo.train import load_network, read_metrics
@@ -46,7 +46,7 @@ def judge(
     stores: Sequence[Store],
     facts: dict[str, Any],
     ledger: Ledger,
-    on_progress: Any,
+    on_progress: OnProgress,
 ) -> dict[str, Any]:
     """Examine the trained network, write report, pictures and film.
 
@@ -84,7 +84,7 @@ def _show(
     network: DrivingNet,
     held_out: Loader,
     data: dict[str, Any],
-    on_progress: Any,
+    on_progress: OnProgress,
 ) -> None:
     """The film, the pictures, the page."""
     on_progress("film and report", 0, 1, "")
@@ -102,7 +102,7 @@ def _show(
 
 
 def _errors(
-    home: Path, network: DrivingNet, blind: DrivingNet, held_out: Loader, on_progress: Any
+    home: Path, network: DrivingNet, blind: DrivingNet, held_out: Loader, on_progress: OnProgress
 ) -> dict[str, Any]:
     """Open-loop errors; kept beside the network."""
     path = home / "open-loop.json"
@@ -113,7 +113,7 @@ def _errors(
 
 
 def _exam(
-    recipe: Recipe, home: Path, network: DrivingNet, blind: DrivingNet, on_progress: Any
+    recipe: Recipe, home: Path, network: DrivingNet, blind: DrivingNet, on_progress: OnProgress
 ) -> dict[str, Any]:
     """Closed-loop scores; kept beside the network, so that they are driven once."""
     wanted = json.dumps(recipe.resolved()["exam"], sort_keys=True)

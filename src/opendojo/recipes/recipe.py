@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +15,10 @@ from opendojo.store import StoreSpec
 from opendojo.train import TrainConfig
 from opendojo.world import EVALUATION_SEEDS, WorldConfig
 
-__all__ = ["Exam", "Fleet", "Recipe"]
+__all__ = ["Exam", "Fleet", "OnProgress", "Recipe"]
+
+OnProgress = Callable[[str, int, int, str], None]
+"""Told of a stage, how much of it is done, of how much, and a note."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

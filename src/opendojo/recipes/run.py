@@ -11,11 +11,14 @@ was stopped anywhere goes on from there and ends with the same network and the s
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
+import json
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +26,12 @@ from opendojo.ingest import IngestReport, ingest
 from opendojo.loader import Loader, LoaderConfig, WindowTable
 from opendojo.recipes.judge import judge
 from opendojo.recipes.ledger import Ledger
-from opendojo.recipes.recipe import Recipe
+from opendojo.recipes.recipe import OnProgress, Recipe
 from opendojo.store import Store, store_stats
 from opendojo.train import TrainResult, load_network, train
 from opendojo.world import record_fleet
 
-__all__ = ["OnProgress", "Stores", "run"]
-
-OnProgress = Callable[[str, int, int, str], None]
-"""Called with a stage, how much of it is done, of how much, and a note."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stores:
-    """The stores of a run and what their ingest found."""
-
-    drawn: Store
-    clips: Store | None
-    rejects: dict[str, int]
-    """Clips and files that could not be read, by store."""
-    damaged: dict[str, int]
-
-    @property
-    def all(self) -> list[Store]:
-        """Those there are, the drawn one first."""
-        return [self.drawn] if self.clips is None else [self.drawn, self.clips]
+__all__ = ["run"]
 
 
 def run(
@@ -59,16 +43,37 @@ def run(
 ) -> dict[str, Any]:
     """Do the whole job in `folder`; return the content of report.json.
 
-    Raises `ValueError` for clips that are not there, `OSError` where the folder cannot be written.
+    Raises `ValueError` for clips that are not there or a folder that another run is using,
+    `OSError` where the folder cannot be written.
     """
     missing = [str(path) for path in clips if not Path(path).exists()]
     if missing:
         raise ValueError(f"there is nothing at {missing[0]}: check the path given to --clips")
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        return _run(recipe, folder, clips, on_progress)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep a second run out of the folder; the kernel lets go when this process dies."""
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder} is in use by another run: wait, or choose another"
+            ) from None
+        yield
+
+
+def _run(
+    recipe: Recipe, folder: Path, clips: Sequence[str | Path], on_progress: OnProgress
+) -> dict[str, Any]:
     ledger = Ledger(folder / "ledger.json")
     _draw(recipe, folder, ledger, on_progress)
     stores = _ingest(recipe, folder, clips, ledger, on_progress)
-    usable = _with_windows(stores, recipe)
+    usable = _with_windows(stores.values(), recipe)
     loader = Loader(usable, _loader_config(recipe, len(usable)))
     home = folder / "train" / recipe.key(loader.fingerprint)
     trained = _train(recipe, loader, home / "network", ledger, on_progress, blind=False)
@@ -102,40 +107,31 @@ def _ingest(
     clips: Sequence[str | Path],
     ledger: Ledger,
     on_progress: OnProgress,
-) -> Stores:
-    sources: dict[str, list[str | Path]] = {"drawn": [folder / "drives"]}
+) -> dict[str, Store]:
+    """The stores of the run: `drawn`, and `clips` where the user has any."""
+    sources: dict[str, tuple[str, Sequence[str | Path]]] = {"drawn": ("drawn", [folder / "drives"])}
     if clips:
         paths = "\n".join(sorted(str(Path(path).resolve()) for path in clips))
-        sources[f"clips-{hashlib.sha256(paths.encode()).hexdigest()[:8]}"] = list(clips)
-    found: list[Store] = []
-    rejects: dict[str, int] = {}
-    damaged: dict[str, int] = {}
-    for name, paths in sources.items():
-        store = Store.create(folder / "store" / name, recipe.store)
-        stage = f"ingesting {name.split('-')[0]}"
+        sources["clips"] = (f"clips-{hashlib.sha256(paths.encode()).hexdigest()[:8]}", clips)
+    stores: dict[str, Store] = {}
+    for name, (place, paths) in sources.items():
+        store = Store.create(folder / "store" / place, recipe.store)
 
-        def told(report: IngestReport, stage: str = stage) -> None:
+        def told(report: IngestReport, stage: str = f"ingesting {name}") -> None:
             on_progress(stage, report.frames_new, 0, f"frames, {report.frames_per_s:,.0f}/s")
 
-        with ledger.measure(f"ingest {name.split('-')[0]}") as entry:
-            report = ingest(paths, store, on_progress=told)
-            entry.frames = report.frames_new
-        found.append(store.reload())
-        rejects[name.split("-")[0]], damaged[name.split("-")[0]] = report.rejects, report.damaged
-    return Stores(
-        drawn=found[0],
-        clips=found[1] if len(found) > 1 else None,
-        rejects=rejects,
-        damaged=damaged,
-    )
+        with ledger.measure(f"ingest {name}") as entry:
+            entry.frames = ingest(paths, store, on_progress=told).frames_new
+        stores[name] = store.reload()
+    return stores
 
 
-def _with_windows(stores: Stores, recipe: Recipe) -> list[Store]:
+def _with_windows(stores: Iterable[Store], recipe: Recipe) -> list[Store]:
     """The stores with at least one window to train on: a user's clips may all be too short."""
     config = recipe.loader
     return [
         store
-        for store in stores.all
+        for store in stores
         if len(WindowTable([store], config.window, "train", config.held_out_share, (1,)))
     ]
 
@@ -183,31 +179,34 @@ def _loading(
     return ledger.entry("load").rates()
 
 
-def _ingest_facts(stores: Stores, ledger: Ledger) -> dict[str, Any]:
-    entries = {name: ledger.entry(f"ingest {name}") for name in stores.rejects}
+def _ingest_facts(stores: dict[str, Store], ledger: Ledger) -> dict[str, Any]:
+    entries = {name: ledger.entry(f"ingest {name}") for name in stores}
     energies = [entry.energy for entry in entries.values() if entry.energy is not None]
     frames = sum(entry.frames for entry in entries.values())
     seconds = sum(energy.wall_s for energy in energies)
     core_s = sum(energy.core_s for energy in energies)
-    named = dict(zip(stores.rejects, stores.all, strict=True))
+    sources = {
+        name: {**_faults(store), **entries[name].rates(), **store_stats(store)}
+        for name, store in stores.items()
+    }
     return {
-        "clips": sum(len(store.episodes) for store in stores.all),
-        "frames": sum(store.frames for store in stores.all),
-        "rejects": sum(stores.rejects.values()),
-        "damaged_clips": sum(stores.damaged.values()),
+        "clips": sum(source["clips"] for source in sources.values()),
+        "frames": sum(source["frames"] for source in sources.values()),
+        "rejects": sum(source["rejects"] for source in sources.values()),
+        "damaged_clips": sum(source["damaged_clips"] for source in sources.values()),
         "seconds": seconds,
         "frames_per_s": frames / seconds if seconds else 0.0,
         "frames_per_core_s": frames / core_s if core_s else 0.0,
-        "sources": {
-            name: {
-                "rejects": stores.rejects[name],
-                "damaged_clips": stores.damaged[name],
-                **entries[name].rates(),
-                **store_stats(store),
-            }
-            for name, store in named.items()
-        },
+        "sources": sources,
     }
+
+
+def _faults(store: Store) -> dict[str, int]:
+    """What the store's rejects.jsonl tells of: all attempts, each fault once."""
+    path = store.path / "rejects.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [json.loads(line)["kept_frames"] for line in lines]
+    return {"rejects": kept.count(0), "damaged_clips": len(kept) - kept.count(0)}
 
 
 def _train_facts(result: TrainResult, home: Path, loading: dict[str, float]) -> dict[str, Any]:
