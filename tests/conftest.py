@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 # Many small tensors: more threads only wait for one another, above all where cores are shared.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell hands an ignored SIGINT down to what it starts in the background; the tests press Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -34,7 +34,7 @@ def parse(kind: type[T], command: str, arguments: list[str], description: str) -
         prog=f"opendojo {command}",
         description=description,
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.ConsolidateSubcommandArgs),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.CascadeSubcommandArgs),
     )
 
 
