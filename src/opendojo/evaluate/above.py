@@ -30,7 +30,6 @@ class _View:
         zoom: float,
     ) -> None:  # fmt: skip
         self._recording = recording
-        self._size_px = size_px
         self._zoom = zoom * _FINE
         middle = recording.ground.pixels(np.array(centre_m))
         half = np.array(size_px) / zoom / 2.0
@@ -65,7 +64,7 @@ class _View:
 
     def finished(self) -> Rgb:
         """The picture, RGB uint8 [height, width, 3]."""
-        return np.array(self.picture.resize(self._size_px, Image.Resampling.BOX))
+        return np.array(self.picture.reduce(_FINE))
 
 
 def surroundings(
