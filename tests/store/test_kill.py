@@ -45,7 +45,7 @@ def _run(path: Path, kill_after_s: float | None) -> list[int]:
     return [int(word) for word in said]
 
 
-def _killed_repeatedly(path: Path, kills: int, seed: int) -> None:
+def check_killed_repeatedly(path: Path, kills: int, seed: int) -> None:
     rng = random.Random(seed)
     acknowledged: set[str] = set()
     for _ in range(kills):
@@ -66,12 +66,12 @@ def _killed_repeatedly(path: Path, kills: int, seed: int) -> None:
 
 
 def test_killed_a_few_times(tmp_path: Path) -> None:
-    _killed_repeatedly(tmp_path / "s", kills=4, seed=1)
+    check_killed_repeatedly(tmp_path / "s", kills=4, seed=1)
 
 
 @pytest.mark.slow
 def test_killed_fifty_times(tmp_path: Path) -> None:
-    _killed_repeatedly(tmp_path / "s", kills=50, seed=2)
+    check_killed_repeatedly(tmp_path / "s", kills=50, seed=2)
 
 
 def test_stopped_before_each_file_operation(

@@ -92,6 +92,7 @@ class _Tally:
             kept[name] = kept.get(name, 0) + count
 
     def report(self, workers_cpu_s: float) -> IngestReport:
+        """The counts so far; `workers_cpu_s` is the processor time of the workers."""
         sources = {name: SourceReport(**counts) for name, counts in self.sources.items()}
         return IngestReport(
             clips_new=sum(s.clips_new for s in sources.values()),

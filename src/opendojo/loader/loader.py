@@ -162,6 +162,7 @@ class _WindowReader:
         self._log = lru_cache(maxsize=4096)(self._read_log)
 
     def read(self, window_ids: npt.NDArray[np.int64]) -> Batch:
+        """The windows of these numbers, int64 [b], as one batch."""
         loader, config = self._loader, self._loader.config
         batch = empty_batch(
             len(window_ids),

@@ -75,9 +75,10 @@ class DrivingNet(nn.Module):
         Returns [b, t, m]: the recurrent state; the step's own features, so that what is seen now
         need not pass the gates; the scaled speed; whether it is known.
 
-        Of the speed only the present one counts, unless the network is blind. From a row of speeds
-        it would read that braking has begun, go on with it, and never learn what one brakes for (de
-        Haan, Jayaraman and Levine, "Causal Confusion in Imitation Learning", NeurIPS 2019).
+        Of the speed only the present one counts, unless the network is blind: from a row of speeds
+        it could read that braking has begun and go on with it (de Haan, Jayaraman and Levine,
+        "Causal Confusion in Imitation Learning", NeurIPS 2019). A precaution: that it helps here
+        has not been shown (`docs/log.md`).
         """
         known = speed_mask.to(features.dtype)
         speed = torch.where(speed_mask, speed_mps, 0.0).to(features.dtype) / SPEED_SCALE_MPS

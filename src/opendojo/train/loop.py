@@ -148,6 +148,7 @@ class _Run:
         stop: Callable[[], bool] | None,
         interrupted: threading.Event,
     ) -> TrainResult:
+        """Step until the last one, a stop or an interrupt; what `train` returns and raises."""
         with contextlib.closing(self._timed(loader)) as timed:
             for batch, wait_s, began_s in timed:
                 result = step(self.network, self.optimizer, batch, self.progress, self.config)
