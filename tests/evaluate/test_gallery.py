@@ -32,7 +32,7 @@ def clip(number: int, cameras: tuple[Camera, ...], drawn: bool) -> Clip:
     t = np.arange(INSTANTS) / 10
     log = Log(time_s=t, x_m=8 * t, y_m=0 * t, yaw_rad=0 * t, speed_mps=np.full(INSTANTS, 8.0))
     return Clip(
-        clip_id=f"{number:064x}",
+        clip_id=f"{number:032x}",
         source=f"made-{number}",
         origin="drawn" if drawn else "recorded",
         cameras=cameras,

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
+from batches import make_batch
 from torch import Tensor
 
 from opendojo.evaluate.driver import path_times
@@ -44,8 +47,8 @@ def batch_of(speeds_mps: list[float]) -> Batch:
     path = constant_velocity_path(torch.tensor(speeds_mps), path_times(Answers(speed, None)))
     level = 100 + 2 * torch.arange(t, dtype=torch.uint8)
     frames = level.view(1, t, 1, 1, 1, 1).expand(b, t, 3, 6, 32, 64).clone()
-    return Batch(
-        frames=frames,
+    return make_batch(
+        frames,
         camera_mask=torch.ones(b, 3, dtype=torch.bool),
         time_s=torch.zeros(b, t, dtype=torch.float64),
         speed_mps=speed,
@@ -123,8 +126,6 @@ def test_a_blind_network_is_set_beside_and_forecasts_nothing() -> None:
 def test_windows_too_short_for_the_forecast_are_refused() -> None:
     batch = batch_of([5.0])
     network = Answers(batch.path_m, torch.zeros(1, 8, 16, 32))
-    short = Batch(
-        **{**{f: getattr(batch, f) for f in batch.__slots__}, "frames": batch.frames[:, :4]}
-    )
+    short = dataclasses.replace(batch, yuv=batch.yuv[:, :4])
     with pytest.raises(ValueError, match=r"WindowSpec\.frames"):
         open_loop(network, Batches(short), 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -116,4 +117,22 @@ def test_logs_of_unequal_length_are_named(segment: Path):
     with path.open("wb") as file:
         np.save(file, velocities[:-5])
     with pytest.raises(BadClip, match="unequal"):
+        open_comma(segment)
+
+
+def test_what_is_no_array_of_numbers_is_named(segment: Path):
+    speed = segment / "processed_log/CAN/speed/t"
+    times_s = np.load(speed)
+    for array, cause in (
+        (times_s.astype(complex), "not numbers"),
+        (np.full_like(times_s, np.nan), "do not rise"),
+        (times_s[::-1], "do not rise"),
+    ):
+        with speed.open("wb") as file:
+            np.save(file, array)
+        with pytest.raises(BadClip, match=cause):
+            open_comma(segment)
+    speed.unlink()
+    os.mkfifo(speed)
+    with pytest.raises(BadClip, match="not an ordinary file"):
         open_comma(segment)

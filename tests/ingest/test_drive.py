@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from drives import NAMES, edit, make_drive
 from recordings import make_video, read_all, times_of
@@ -106,3 +110,24 @@ def test_a_moved_drive_has_the_same_id(tmp_path: Path):
     control = make_drive(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert open_drive(tmp_path / "b" / "drive.json").clip_id == open_drive(control).clip_id
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "../up", "left"])
+def test_names_that_cannot_be_kept_are_refused(tmp_path: Path, name: str):
+    control = make_drive(tmp_path / "d")
+    cameras = json.loads(control.read_text())["cameras"]
+    cameras[0]["name"] = name  # the last is the name of another camera
+    with pytest.raises(BadClip, match="name"):
+        open_drive(edit(control, cameras=cameras))
+
+
+def test_a_table_that_is_a_pipe_and_times_without_end(tmp_path: Path):
+    control = make_drive(tmp_path / "d")
+    log = control.parent / "log.parquet"
+    pq.write_table(pa.table({"time_s": [0.0, np.inf, np.inf]}), log)
+    with pytest.raises(BadClip, match="not finite"):
+        open_drive(control)
+    log.unlink()
+    os.mkfifo(log)
+    with pytest.raises(BadClip, match="not an ordinary file"):
+        open_drive(control)

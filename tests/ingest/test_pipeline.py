@@ -46,7 +46,7 @@ def test_everything_readable_is_stored_once_and_the_rest_named(fleet: Path, tmp_
     store = store.reload()
     assert (report.clips_new, report.clips_known) == (3, 1)
     assert (report.rejects, report.damaged) == (1, 1)
-    cut = next(e for e in store.episodes if e.source.endswith("cut.mkv"))
+    cut = next(e for e in store.episodes if store.source(e).endswith("cut.mkv"))
     assert 0 < cut.instants < 20
     assert report.frames_new == store.frames == 10 + 36 + cut.instants
     assert sum(e.origin == "drawn" for e in store.episodes) == 1
@@ -76,7 +76,7 @@ def test_real_road_and_vehicle_frames_all_arrive(shared_data: Path, tmp_path: Pa
     assert report.sources[str(shared_data / "road")].frames_new == 423
     assert rejects_of(store) == []
     store = store.reload()
-    rc = next(e for e in store.episodes if e.source.endswith("driving_dataset"))
+    rc = next(e for e in store.episodes if store.source(e).endswith("driving_dataset"))
     log = store.log(rc)
     assert log.steer_rad is not None and log.speed_mps is not None
     assert np.degrees(log.steer_rad[16]) == pytest.approx(-32.0)
@@ -127,7 +127,7 @@ def test_a_clip_that_kills_its_worker_is_rejected_and_nothing_else_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     clips = [make_trouble("kill", tmp_path / "a"), make_trouble("none", tmp_path / "b")]
-    monkeypatch.setattr(pipeline, "find_clips", lambda *_, **__: iter(clips))
+    monkeypatch.setattr(pipeline, "search", lambda *_: iter(clips))
     store = Store.create(tmp_path / "store")
     report = ingest([tmp_path], store, workers=1)
     assert (report.clips_new, report.frames_new, report.rejects) == (1, 3, 1)
@@ -135,23 +135,19 @@ def test_a_clip_that_kills_its_worker_is_rejected_and_nothing_else_lost(
     assert entry["file"] == "a" and "signal 9" in entry["cause"] and entry["remedy"]
 
 
-class Unwritable(Store):
-    """A store whose disk takes no staged files."""
-
-    def reload(self) -> Store:
-        return self
-
+def test_a_target_that_cannot_be_written_is_an_os_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     @contextlib.contextmanager
-    def staging(self) -> Iterator[Path]:
-        (self.path / "file").touch()
-        yield self.path / "file" / "inside"
+    def staging(store: Store) -> Iterator[Path]:
+        (store.path / "file").touch()
+        yield store.path / "file" / "inside"
 
-
-def test_a_target_that_cannot_be_written_is_an_os_error(tmp_path: Path):
     path = make_video(tmp_path / "a.mp4")
     store = Store.create(tmp_path / "store")
+    monkeypatch.setattr(Store, "staging", staging)
     with pytest.raises(OSError) as caught:
-        ingest([path], Unwritable(store.path, store.pointer), workers=1)
+        ingest([path], store, workers=1)
     assert caught.value.errno == errno.ENOTDIR
     assert rejects_of(store) == []
 

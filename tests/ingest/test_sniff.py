@@ -132,3 +132,19 @@ def test_the_real_data_is_found_without_a_fault(shared_data: Path):
     for folder, clips in (("road", 4), ("rc", 1), ("roadside", 1), ("comma2k19", 1)):
         good, bad = found(shared_data / folder)
         assert (len(good), len(bad)) == (clips, 0), folder
+
+
+def test_a_search_goes_on_behind_a_path(tmp_path: Path):
+    for name in ("a.mp4", "b/x.mp4", "b/y.mp4", "c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        make_video(tmp_path / name, frames=1)
+    for after, rest in (
+        ("a.mp4", ["x.mp4", "y.mp4", "c.mp4"]),
+        ("b", ["x.mp4", "y.mp4", "c.mp4"]),  # what lies in a folder comes after it
+        ("b/x.mp4", ["y.mp4", "c.mp4"]),
+        ("c.mp4", []),
+    ):
+        opened: list[Path] = []
+        clips = find_clips(tmp_path, after=tmp_path / after, opening=opened.append)
+        assert names([clip for clip in clips if isinstance(clip, Clip)]) == rest
+        assert tmp_path / after not in opened

@@ -1,4 +1,4 @@
-"""The loader's order, its windows and its labels."""
+"""The loader: same order and bits whoever reads, what a batch holds, resuming, mixing."""
 
 from __future__ import annotations
 
@@ -7,170 +7,271 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from loader_kit import equal, filled
+from torch.utils.data import DataLoader
 
 from clips import make_clip
-from opendojo.clip import Log
-from opendojo.loader import Loader, LoaderConfig, WindowSpec, ego_paths, permuted
-from opendojo.store import Store, stage_part
+from opendojo.loader import LENS_COLUMNS, Batch, Loader, LoaderConfig, WindowSpec, ego_paths
+from opendojo.store import Store
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = Store.create(tmp_path_factory.mktemp("loader") / "s")
-    clips = [make_clip(seed, instants=90) for seed in range(3)]
-    clips += [make_clip(7, instants=88, cameras=("front",), rate_hz=25.0, with_log=False)]
-    with store.staging() as staging:
-        store.publish(stage_part(clips, store.spec, staging))
-    return store.reload()
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 3000), st.integers(0, 2**63), st.integers(0, 1000))
-def test_permutation_is_one_to_one(count: int, seed: int, epoch: int) -> None:
-    order = permuted(np.arange(count), count, seed=seed, epoch=epoch)
-    assert np.array_equal(np.sort(order), np.arange(count))
-
-
-def test_permutation_looks_shuffled_and_is_found_element_by_element() -> None:
-    count = 10_007
-    order = permuted(np.arange(count), count, seed=1, epoch=0)
-    alone = [permuted(np.array([i]), count, seed=1, epoch=0)[0] for i in range(0, count, 997)]
-    assert np.array_equal(order[::997], alone)
-    other = permuted(np.arange(count), count, seed=1, epoch=1)
-    assert abs(np.corrcoef(order, np.arange(count))[0, 1]) < 0.05
-    assert abs(np.corrcoef(order, other)[0, 1]) < 0.05
-    assert len(permuted(np.arange(5), 10**12, seed=0, epoch=0)) == 5
+def _read(loader: Loader, epoch: int = 0, start: int = 0) -> list[Batch]:
+    return [batch.clone() for batch in loader.batches(epoch, start)]
 
 
 def test_each_window_comes_once_and_the_order_is_the_seeds_alone(store: Store) -> None:
-    config = LoaderConfig(batch=5, seed=3)
-    first = [batch.window_id for batch in Loader([store], config).batches(0)]
-    again = [batch.window_id for batch in Loader([store.reload()], config).batches(0)]
-    ids = torch.cat(first)
-    assert torch.equal(ids, torch.cat(again))
-    assert sorted(ids.tolist()) == list(range(len(Loader([store], config).table)))
-    later = torch.cat([batch.window_id for batch in Loader([store], config).batches(1)])
-    assert not torch.equal(ids, later)
+    config = LoaderConfig(batch=5, seed=3, workers=0)
+    loader = Loader([store], config)
+    first = torch.cat([batch.window_id.clone() for batch in loader.batches(0)])
+    again = torch.cat([b.window_id.clone() for b in Loader([store.reload()], config).batches(0)])
+    assert torch.equal(first, again)
+    assert sorted(first.tolist()) == list(range(len(loader.table)))
+    ids = [loader.window_ids(0, batch) for batch in range(len(loader))]
+    assert first.tolist() == np.concatenate(ids).tolist()
+    assert loader.window_ids(1, 0).tolist() != ids[0].tolist()
 
 
-def test_resume_at_any_batch_gives_the_same_batches(store: Store) -> None:
-    loader = Loader([store], LoaderConfig(batch=4))
-    whole = list(loader.batches(2))
-    for start in (0, 1, len(whole) - 1):
-        rest = list(loader.batches(2, start_batch=start))
-        assert len(rest) == len(whole) - start
+def test_same_bits_for_any_workers_slots_ranks_and_resumption(
+    store: Store, other_store: Store
+) -> None:
+    config = LoaderConfig(batch=4, seed=9, weights=(1.0, 0.5), workers=0, keep_bytes=0)
+    stores = [store, other_store]
+    whole = _read(Loader(stores, config), 1)
+    shared = Loader(stores, LoaderConfig(**_but(config, workers=2, slots=2, keep_bytes=1 << 20)))
+    for _ in range(2):  # the second time some windows are kept
+        assert all(equal(a, b) for a, b in zip(_read(shared, 1), whole, strict=True))
+    assert shared.kept_windows > 0
+    assert all(equal(a, b) for a, b in zip(_read(shared, 1, 3), whole[3:], strict=True))
+    shared.close()
+    rows = [row for batch in whole for row in _rows(batch)]
+    for ranks in (2, 3):
+        each = [_read(Loader(stores, config, rank, ranks), 1) for rank in range(ranks)]
+        assert len({len(batches) for batches in each}) == 1
+        merged = [row for step in zip(*each, strict=True) for batch in step for row in _rows(batch)]
+        left_out = Loader(stores, config, 0, ranks).left_out
+        assert len(rows) - len(merged) == left_out < ranks
         assert all(
-            torch.equal(a.frames, b.frames) and torch.equal(a.path_m, b.path_m)
-            for a, b in zip(rest, whole[start:], strict=True)
+            torch.equal(a, b)
+            for one, other in zip(merged, rows, strict=False)
+            for a, b in zip(one, other, strict=True)
         )
 
 
-def test_the_same_windows_whatever_order_clips_were_ingested_in(tmp_path: Path) -> None:
-    stores = []
-    for name, seeds in (("a", (0, 1, 2)), ("b", (2, 0, 1))):
-        store = Store.create(tmp_path / name)
-        for seed in seeds:
-            with store.staging() as staging:
-                store.publish(stage_part([make_clip(seed, instants=24)], store.spec, staging))
-        stores.append(store.reload())
-    a, b = (next(iter(Loader([s], LoaderConfig(batch=64)).batches(0))) for s in stores)
-    assert torch.equal(a.frames, b.frames)
-    assert stores[0].fingerprint == stores[1].fingerprint
+@pytest.mark.slow
+def test_same_bits_for_any_workers_ranks_and_random_resumption(
+    store: Store, other_store: Store
+) -> None:
+    rng = np.random.default_rng(1)
+    stores = [store, other_store]
+    for case in range(2):
+        config = LoaderConfig(
+            batch=int(rng.choice([2, 6])), seed=case, run=int(rng.choice([1, 2])),
+            weights=(1.0, float(rng.choice([0.3, 2.0]))), workers=0, keep_bytes=0,
+        )  # fmt: skip
+        rows = [row for batch in _read(Loader(stores, config), case) for row in _rows(batch)]
+        for workers, ranks in ((1, 1), (2, 1), (4, 1), (1, 2), (2, 4), (4, 2)):
+            told = LoaderConfig(**_but(config, workers=workers))
+            loaders = [Loader(stores, told, rank, ranks) for rank in range(ranks)]
+            start = int(rng.integers(0, len(loaders[0])))
+            each = [_read(loader, case, start) for loader in loaders]
+            for loader in loaders:
+                loader.close()
+            merged = [r for step in zip(*each, strict=True) for b in step for r in _rows(b)]
+            begin = start * config.batch * ranks
+            assert 0 <= len(rows) - begin - len(merged) < ranks
+            assert all(
+                torch.equal(a, b)
+                for one, other in zip(merged, rows[begin:], strict=False)
+                for a, b in zip(one, other, strict=True)
+            )
 
 
-def test_training_and_held_out_share_no_frame(store: Store) -> None:
-    spec = WindowSpec()
-    seen: dict[str, set] = {}
-    for split in ("train", "held-out"):
-        table = Loader([store], LoaderConfig(split=split)).table
-        seen[split] = set()
-        for window in range(len(table)):
-            place, first = table.find(window)
-            _, episode = table.episodes[place]
-            assert first % store.spec.gop_frames == 0
-            assert first + spec.span(episode.rate_hz) <= episode.instants
-            covered = range(first, first + spec.span(episode.rate_hz))
-            seen[split] |= {(episode.clip_id, instant) for instant in covered}
-    assert seen["train"]
-    assert seen["held-out"]
-    assert not seen["train"] & seen["held-out"]
+def _but(config: LoaderConfig, **changes: object) -> dict:
+    return {name: getattr(config, name) for name in config.__dataclass_fields__} | changes
+
+
+def _rows(batch: Batch) -> list[tuple[torch.Tensor, ...]]:
+    return list(zip(*batch.tensors().values(), strict=True))
 
 
 def test_frames_of_a_window_are_the_stores_nearest_in_time(store: Store) -> None:
-    loader = Loader([store], LoaderConfig(batch=64, split="all"))
-    (batch,) = loader.batches(0)
+    loader = Loader([store], LoaderConfig(batch=64, split="all", workers=0))
+    (batch,) = _read(loader)
     for row, window in enumerate(batch.window_id.tolist()):
         place, first = loader.table.find(window)
         _, episode = loader.table.episodes[place]
-        times = store.log(episode).time_s
-        aims = times[first] + np.arange(8) / 10
-        nearest = [int(np.abs(times - aim).argmin()) for aim in aims]
-        assert np.abs(times[nearest] - times[first] - batch.time_s[row].numpy()).max() < 1e-9
+        log = store.log(episode)
+        aims = log.time_s[first] + np.arange(8) / 10
+        nearest = [int(np.abs(log.time_s - aim).argmin()) for aim in aims]
+        times = log.time_s[nearest]
+        assert np.array_equal(times - times[0], batch.time_s[row].numpy())
         names = [camera.name for camera in episode.cameras]
-        out = np.empty((8, len(names), 6, 32, 64), np.uint8)
+        out = np.empty((8, len(names), store.spec.frame_bytes), np.uint8)
         store.decode(episode, nearest, out)
-        assert np.array_equal(batch.frames[row, :, : len(names)].numpy(), out)
+        assert np.array_equal(batch.yuv[row, :, : len(names)].numpy(), out)
+        assert not batch.yuv[row, :, len(names) :].any()
         assert batch.camera_mask[row].tolist() == [True] * len(names) + [False] * (3 - len(names))
         assert bool(batch.drawn[row]) == (episode.origin == "drawn")
-        assert batch.path_mask[row].any().item() == (episode.rate_hz == 10.0)
+        path_m, mask = ego_paths(log, times, WindowSpec().path_times_s)
+        assert np.array_equal(batch.path_mask[row].numpy(), mask)
+        assert np.allclose(batch.path_m[row].numpy(), path_m, rtol=1e-6, atol=1e-5)
+        for slot, camera in enumerate(episode.cameras):
+            lens = dict(zip(LENS_COLUMNS, batch.lens[row, slot].tolist(), strict=True))
+            assert lens["fx_px"] == pytest.approx(camera.fx_px)
+            assert lens["calibrated"] == camera.calibrated
+        assert not batch.lens[row, len(names) :].any()
 
 
-def _circle(radius_m: float = 50.0, speed_mps: float = 10.0) -> Log:
-    time_s = np.arange(0, 12, 0.1)
-    angle = speed_mps * time_s / radius_m
-    return Log(
-        time_s=time_s,
-        x_m=300 + radius_m * np.sin(angle + 2) - radius_m * np.sin(2),
-        y_m=-70 - radius_m * np.cos(angle + 2) + radius_m * np.cos(2),
-        yaw_rad=(angle + 2 + np.pi) % (2 * np.pi) - np.pi,
-        speed_mps=np.full_like(time_s, speed_mps),
-        disturbed=np.zeros_like(time_s),
-    )
+def test_training_labels_end_where_held_out_frames_begin(store: Store) -> None:
+    loader = Loader([store], LoaderConfig(batch=64, workers=0))
+    (batch,) = _read(loader)
+    reached = 0.0
+    for row, window in enumerate(batch.window_id.tolist()):
+        place, first = loader.table.find(window)
+        store_number, episode = loader.table.episodes[place]
+        cut_s = store.log(episode).time_s[loader.table.cuts[place] - 1]
+        assert store_number == 0
+        now_s = store.log(episode).time_s[first] + batch.time_s[row].numpy()
+        later_s = now_s[:, None] + WindowSpec().path_times_s
+        mask = batch.path_mask[row].numpy()
+        if mask.any():
+            reached = max(reached, float((later_s[mask] / cut_s).max()))
+            assert later_s[mask].max() <= cut_s + 1e-6
+    assert reached > 0.97
 
 
-def test_path_labels_of_a_circle_are_the_circle() -> None:
-    ahead = WindowSpec().path_times_s
-    path, mask = ego_paths(_circle(), np.array([0.0, 3.0, 9.0]), ahead)
-    angle = 10.0 * ahead / 50.0
-    truth = np.stack([50 * np.sin(angle), 50 * (1 - np.cos(angle))], -1)
-    assert np.allclose(path[0], truth, atol=0.02)
-    assert np.allclose(path[1], truth, atol=0.02)
-    assert mask[:2].all()
-    assert mask[2].tolist() == (9.0 + ahead <= 11.9).tolist()  # the log ends at 11.9 s
-    assert (path[2][~mask[2]] == 0).all()
+def test_pictures_pack_as_the_clip_room_says(store: Store) -> None:
+    from opendojo.clip import pack_planes
 
-
-def test_labels_stop_at_a_disturbance_and_start_again_after_it() -> None:
-    log = _circle()
-    assert log.disturbed is not None
-    log.disturbed[30:35] = 1.0
-    _, mask = ego_paths(log, np.array([2.0, 3.2, 3.5]), np.array([0.5, 1.0, 1.2, 4.0]))
-    assert mask.tolist() == [[True, True, False, False], [False] * 4, [True] * 4]
+    batch = next(iter(Loader([store], LoaderConfig(batch=2, workers=0))))
+    packed = pack_planes(*(plane[0, 1, 0].numpy() for plane in (batch.y, batch.u, batch.v)))
+    assert np.array_equal(batch.frames[0, 1, 0].numpy(), packed)
+    assert batch.rgb().shape == (2, 8, 3, 3, 64, 128)
 
 
 def test_logs_alone_need_no_pixels(store: Store) -> None:
-    batch = next(iter(Loader([store], LoaderConfig(pixels=False)).batches(0)))
-    assert batch.frames.shape[2] == 0
+    batch = next(iter(Loader([store], LoaderConfig(colour="none", workers=0))))
+    assert batch.yuv.shape[2] == batch.rgb_frames.shape[2] == 0
     assert batch.frame_count == 0
     assert batch.path_mask.any()
 
 
+def test_rgb_is_the_frames_converted(store: Store) -> None:
+    config = LoaderConfig(batch=3, workers=0)
+    yuv = next(iter(Loader([store], config)))
+    rgb = next(iter(Loader([store], LoaderConfig(batch=3, workers=0, colour="rgb"))))
+    assert rgb.rgb_frames.shape == (3, 8, 3, 3, 64, 128)
+    assert rgb.frame_count == yuv.frame_count
+    assert torch.equal(rgb.window_id, yuv.window_id)
+    there = yuv.camera_mask[:, None, :, None, None, None]
+    off = (rgb.rgb_frames.float() - yuv.rgb().float()).abs() * there
+    assert off.mean() < 3.0
+    assert not (rgb.rgb_frames * ~there).any()
+
+
+def test_neighbouring_windows_decode_the_frames_they_share_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = WindowSpec(frames=24, rate_hz=None)
+    decoded: dict[int, int] = {}
+    plain = Store.decode
+    batches = {}
+    for run in (1, 4):
+
+        def counting(self, episode, instants, *rest, run=run, **more):
+            decoded[run] = decoded.get(run, 0) + len(instants)
+            return plain(self, episode, instants, *rest, **more)
+
+        monkeypatch.setattr(Store, "decode", counting)
+        config = LoaderConfig(batch=8, run=run, window=window, workers=0, keep_bytes=0)
+        read = _read(Loader([store], config))
+        batches[run] = {int(row[-1]): row for batch in read for row in _rows(batch)}
+    assert decoded[4] < 0.6 * decoded[1]
+    assert batches[1].keys() == batches[4].keys()
+    for window_id, row in batches[1].items():
+        assert all(torch.equal(a, b) for a, b in zip(row, batches[4][window_id], strict=True))
+
+
 def test_kept_windows_equal_fresh_ones_and_stay_within_their_bytes(store: Store) -> None:
-    fresh = Loader([store], LoaderConfig(keep_bytes=0))
-    size = 8 * 3 * 6 * 32 * 64
-    few = Loader([store], LoaderConfig(keep_bytes=5 * size + 1))
-    everything = Loader([store], LoaderConfig())
+    def loader(keep_bytes: int) -> Loader:
+        return Loader([store], LoaderConfig(batch=4, workers=0, keep_bytes=keep_bytes))
+
+    fresh, everything = loader(0), loader(1 << 30)
+    row_bytes = everything._layout.row_bytes
+    few = loader(5 * row_bytes + 1)
     for epoch in range(3):
-        for a, b, c in zip(*(loader.batches(epoch) for loader in (fresh, few, everything)),
-                           strict=True):  # fmt: skip
-            for name in ("frames", "path_m", "path_mask", "speed_mps", "time_s", "window_id"):
-                assert torch.equal(getattr(a, name), getattr(b, name))
-                assert torch.equal(getattr(a, name), getattr(c, name))
-    assert len(fresh.kept) == 0
-    assert len(few.kept) == 5
-    assert len(everything.kept) == len(everything.table)
+        reads = [_read(each, epoch) for each in (fresh, few, everything)]
+        for a, b, c in zip(*reads, strict=True):
+            assert equal(a, b)
+            assert equal(a, c)
+    assert fresh.kept_windows == 0
+    assert few.kept_windows == 5
+    assert everything.kept_windows == len(everything.table)
+
+
+def test_iterating_goes_on_from_its_state_with_other_ranks(store: Store) -> None:
+    config = LoaderConfig(batch=3, workers=0)
+    whole = _read(Loader([store], config)) + _read(Loader([store], config), 1)
+    loader = Loader([store], config)
+    batches = iter(loader)
+    assert all(equal(next(batches), expected) for expected in whole[:4])
+    state = loader.state_dict()
+    assert state == {"seed": 0, "epoch": 0, "window": 12}
+    ranks = [Loader([store], config, rank, 2) for rank in range(2)]
+    for rank, other in enumerate(ranks):
+        other.load_state_dict(state)
+        assert equal(next(iter(other)), whole[4 + rank])
+    assert ranks[0].state_dict() == {"seed": 0, "epoch": 0, "window": 18}
+    rest = Loader([store], config)
+    rest.load_state_dict(state)
+    assert sum(1 for _ in rest) == len(rest) - 4
+    assert rest.state_dict() == {"seed": 0, "epoch": 1, "window": 0}
+    assert equal(next(iter(rest)), whole[len(rest)])
+    rest.set_epoch(0)
+    assert equal(next(iter(rest)), whole[0])
+    with pytest.raises(ValueError, match="seed"):
+        rest.load_state_dict({**state, "seed": 1})
+    with pytest.raises(ValueError, match="no such place"):
+        rest.load_state_dict({**state, "window": 10**6})
+
+
+def test_it_is_a_dataset_of_torchs(store: Store) -> None:
+    loader = Loader([store], LoaderConfig(batch=6, workers=0))
+    ids = [batch.window_id.tolist() for batch in DataLoader(loader, batch_size=None)]
+    assert ids == [loader.window_ids(0, n).tolist() for n in range(len(loader))]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_torchs_own_workers_are_refused(store: Store) -> None:
+    loader = Loader([store], LoaderConfig(batch=6, workers=0))
+    with pytest.raises(ValueError, match="num_workers=0"):
+        next(iter(DataLoader(loader, batch_size=None, num_workers=1)))
+
+
+def test_two_epochs_at_once_do_not_mix(store: Store) -> None:
+    loader = Loader([store], LoaderConfig(batch=4, workers=0, keep_bytes=1 << 20))
+    expected = [_read(Loader([store], LoaderConfig(batch=4, workers=0)), epoch) for epoch in (0, 1)]
+    both = zip(loader.batches(0), loader.batches(1), strict=True)
+    for (a, b), c, d in zip(both, *expected, strict=True):
+        assert equal(a, c)
+        assert equal(b, d)
+
+
+def test_the_same_windows_whatever_order_clips_were_ingested_in(tmp_path: Path) -> None:
+    clips = [make_clip(seed, instants=24) for seed in range(3)]
+    a = filled(tmp_path / "a", clips)
+    b = filled(tmp_path / "b", clips[2:])
+    for clip in clips[:2]:
+        with b.staging() as staging:
+            from opendojo.store import stage_part
+
+            b.publish(stage_part([clip], b.spec, staging))
+        b = b.reload()
+    config = LoaderConfig(batch=64, workers=0)
+    one, other = (next(iter(Loader([s], config))) for s in (a, b))
+    assert equal(one, other)
+    assert a.fingerprint == b.fingerprint
 
 
 def test_bad_requests_name_the_fix(store: Store, tmp_path: Path) -> None:
@@ -178,31 +279,24 @@ def test_bad_requests_name_the_fix(store: Store, tmp_path: Path) -> None:
         Loader([store], LoaderConfig(window=WindowSpec(frames=500)))
     with pytest.raises(ValueError, match="ingest longer clips"):
         Loader([Store.create(tmp_path / "empty")], LoaderConfig())
-    with pytest.raises(ValueError, match="repeats"):
-        Loader([store], LoaderConfig(repeats=(1, 2)))
+    with pytest.raises(ValueError, match="weights"):
+        Loader([store], LoaderConfig(weights=(1.0, 2.0)))
+    with pytest.raises(ValueError, match="rank"):
+        Loader([store], LoaderConfig(), rank=2, ranks=2)
+    with pytest.raises(ValueError, match="run must divide"):
+        LoaderConfig(batch=6, run=4)
+    with pytest.raises(ValueError, match="cpu or cuda"):
+        Loader([store], LoaderConfig(workers=0)).batches(0, device="meta")
 
 
-def test_repeats_weigh_stores(store: Store) -> None:
-    once, thrice = (len(Loader([store], LoaderConfig(repeats=(k,))).table) for k in (1, 3))
-    assert thrice == 3 * once
-
-
-def test_a_reading_error_reaches_the_caller_and_ends_the_thread(tmp_path: Path) -> None:
-    store = Store.create(tmp_path / "s")
-    with store.staging() as staging:
-        store.publish(stage_part([make_clip(0, instants=40)], store.spec, staging))
-    loader = Loader([store.reload()], LoaderConfig())
-    for video in (tmp_path / "s").rglob("*.mp4"):
-        video.unlink()
-    with pytest.raises(OSError, match="No such file"):
-        list(loader.batches(0))
-
-
-def test_leaving_early_ends_the_thread(store: Store) -> None:
-    import threading
-
-    before = threading.active_count()
-    batches = Loader([store], LoaderConfig(batch=1)).batches(0)
-    next(batches)
-    batches.close()
-    assert threading.active_count() == before
+@pytest.mark.gpu
+def test_batches_on_the_device_are_the_rings_bit_for_bit(store: Store) -> None:
+    config = LoaderConfig(batch=4, workers=2)
+    expected = _read(Loader([store], config))
+    loader = Loader([store], config)
+    for epoch in (0, 0):
+        got = list(loader.batches(epoch, device="cuda"))
+        for a, b in zip(got, expected, strict=True):
+            assert a.yuv.is_cuda
+            assert equal(a.to("cpu"), b)
+            assert torch.equal(a.frames.cpu(), b.frames)

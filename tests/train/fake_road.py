@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from batches import make_batch
+
 from opendojo.loader.batch import Batch
 
 TIMES_S = np.arange(1, 17) * 0.25
@@ -48,8 +50,8 @@ class FakeRoad:
                 frames[i, k, 0] = self._picture(bend[i], 0.1 * k * speed[i])
         mask = torch.zeros(b, c, dtype=torch.bool)
         mask[:, 0] = True
-        return Batch(
-            frames=torch.from_numpy(frames),
+        return make_batch(
+            torch.from_numpy(frames),
             camera_mask=mask,
             time_s=torch.arange(t).double().mul(0.1).expand(b, t),
             speed_mps=torch.from_numpy(speed).float()[:, None].expand(b, t),

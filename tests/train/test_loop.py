@@ -146,7 +146,7 @@ train(sys.argv[1], NET, ROAD, CONFIG, on_step=die)
 
 def killed(run_dir, at):
     here = str(Path(__file__).parent)
-    env = {**os.environ, "PYTHONPATH": here}
+    env = {**os.environ, "PYTHONPATH": f"{here}:{Path(here).parent}"}
     command = [sys.executable, "-c", RUN, str(run_dir), str(at)]
     assert subprocess.run(command, env=env, check=False).returncode == -signal.SIGKILL
 

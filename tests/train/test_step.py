@@ -92,9 +92,7 @@ def test_labels_that_are_nowhere_leave_the_weights_without_nan():
 def test_the_blind_network_trains_without_pixels():
     network, optimizer = fresh(net=dataclasses.replace(NET, blind=True))
     batch = draw()
-    bare = dataclasses.replace(
-        batch, frames=batch.frames[:, :, :0], camera_mask=batch.camera_mask[:, :0]
-    )
+    bare = dataclasses.replace(batch, yuv=batch.yuv[:, :, :0], camera_mask=batch.camera_mask[:, :0])
     result = step(network, optimizer, bare, Progress(), CONFIG)
     assert result.losses["path"] > 0 and result.losses["forecast"] == 0.0
 

@@ -85,7 +85,7 @@ def forecast_pictures(network: DrivingNet, loader: Loader) -> list[Picture]:
     for number, window in enumerate(_windows(network, loader)):
         if number == 64 or window.output.forecast is None:
             break
-        now = window.batch.frames.shape[1] - 1 - steps
+        now = window.batch.yuv.shape[1] - 1 - steps
         luma = network.small_luma(window.batch.frames[window.row, [now, now + steps], 0])
         change = float((luma[1] - luma[0]).abs().mean())
         if (rank := (window.drawn, change)) > best_rank:
@@ -108,7 +108,8 @@ def forecast_pictures(network: DrivingNet, loader: Loader) -> list[Picture]:
 def _windows(network: DrivingNet, loader: Loader) -> Iterator[_Window]:
     network.eval()
     device = next(network.parameters()).device
-    for batch in loader.batches(0):
+    for view in loader.batches(0):
+        batch = view.clone()  # windows are kept beyond the next batch
         inputs = (batch.frames, batch.camera_mask, batch.speed_mps, batch.speed_mask)
         output = network(*(tensor.to(device) for tensor in inputs))
         for row in range(len(batch.drawn)):

@@ -128,10 +128,11 @@ def _add_forecasts(
     forecasts: dict[str, _Mean], network: DrivingNet, forecast: Tensor, batch: Batch
 ) -> None:
     steps = network.config.forecast_steps
-    held = batch.frames.shape[1] - steps
+    instants = batch.yuv.shape[1]
+    held = instants - steps
     if held < 1:
         raise ValueError(
-            f"windows of {batch.frames.shape[1]} frames cannot hold a forecast {steps} frames"
+            f"windows of {instants} frames cannot hold a forecast {steps} frames"
             " ahead; use a longer WindowSpec.frames"
         )
     luma = network.small_luma(batch.frames[:, :, 0])

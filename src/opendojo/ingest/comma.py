@@ -26,7 +26,7 @@ from tokenize import TokenError
 import numpy as np
 
 from opendojo.clip import BadClip, Camera, Clip, Floats, Frame, Log
-from opendojo.ingest.content import content_id, reason, shown
+from opendojo.ingest.content import check_file, content_id, reason, shown
 from opendojo.ingest.video import Video, guessed_camera
 
 __all__ = ["CONTROL_PATH", "NoVideo", "open_comma"]
@@ -40,6 +40,7 @@ _STEER_RATIOS = {"b0c9d2329ad1606b": 16.88, "99c94dc769b5d96e": 15.38}
 car/honda)."""
 _STEER_RATIO = 15.38
 """For another device: the Civic's, which recorded eight of the ten chunks."""
+_REMEDY = "copy the segment again"
 _COURSE_SPEED_MPS = 5.0
 _WGS84_AXIS_M = 6378137.0
 _WGS84_E2 = 6.69437999014e-3
@@ -82,10 +83,14 @@ def open_comma(folder: Path) -> Clip:
     frame_times_s, positions, orientations, velocities, *can = (_load(file) for file in files)
     try:
         start_s = frame_times_s[0]
+        for times_s in (frame_times_s, can[0], can[2]):
+            if not np.all(np.isfinite(times_s)) or np.any(np.diff(times_s.ravel()) < 0):
+                raise ValueError("its times do not rise")
         poses = _poses(frame_times_s - start_s, positions, orientations, velocities)
         log = _log(poses, [column.reshape(-1) for column in can], start_s, _steer_ratio(folder))
     except (ValueError, IndexError, TypeError) as fault:
-        raise BadClip(shown(folder), f"its logs do not fit together: {reason(fault)}") from fault
+        cause = f"its logs do not fit together: {reason(fault)}"
+        raise BadClip(shown(folder), cause, remedy=_REMEDY) from fault
     video = folder / "video.hevc"
     cameras: tuple[Camera, ...] = ()
     read: Video | NoVideo = NoVideo(file=str(video))
@@ -106,10 +111,14 @@ def open_comma(folder: Path) -> Clip:
 
 def _load(file: Path) -> Floats:
     """One array of numbers; mapped, so that a header cannot ask for more than the file has."""
+    check_file(file)
     try:
-        return np.array(np.load(file, mmap_mode="r", allow_pickle=False), np.float64)
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"holds {array.dtype}, not numbers")
+        return np.array(array, np.float64)
     except _BROKEN as fault:
-        raise BadClip(shown(file), reason(fault), remedy="copy the segment again") from fault
+        raise BadClip(shown(file), reason(fault), remedy=_REMEDY) from fault
 
 
 def _steer_ratio(folder: Path) -> float:

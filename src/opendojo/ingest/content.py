@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 
 from opendojo.clip import BadClip
 
-__all__ = ["check_file", "content_id", "reason", "shown"]
+__all__ = ["check_file", "content_id", "reason", "shown", "watched"]
 
 _ID_DIGITS = 32
+_CHUNK_BYTES = 1 << 20
+_BEAT: ContextVar[Callable[[], None]] = ContextVar("beat", default=lambda: None)
+
+
+@contextlib.contextmanager
+def watched(beat: Callable[[], None]) -> Iterator[None]:
+    """Call `beat` again and again while files are hashed within: large ones take their time."""
+    token = _BEAT.set(beat)
+    try:
+        yield
+    finally:
+        _BEAT.reset(token)
 
 
 def content_id(reader: str, files: Sequence[Path], extra: bytes = b"") -> str:
@@ -31,8 +45,12 @@ def _digest(file: Path) -> bytes:
     if not file.is_file():
         return b"absent"
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
+        digest, beat = hashlib.sha256(), _BEAT.get()
+        with file.open("rb", buffering=0) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                beat()
+        return digest.digest()
     except OSError as fault:
         raise BadClip(shown(file), reason(fault), remedy="see that it can be read") from fault
 

@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from opendojo.clip import BadClip, Camera, Clip, Floats, Frame, Log, Pose, Track
 from opendojo.ingest.content import check_file, content_id, reason, shown
 from opendojo.ingest.fit import Fitter, attitude
+from opendojo.ingest.rig import check_names
 from opendojo.ingest.video import timed
 
 __all__ = ["CONTROL_NAME", "Drive", "open_drive"]
@@ -100,6 +101,7 @@ class _Camera:
         self._file, self._size = file, size
         self._pictures = timed(file, rate_hz, origin_s=0.0)
         self._next: VideoFrame | None = None
+        self._checked = (0, 0)
         self.time_s = 0.0
 
     def ahead(self) -> bool:
@@ -111,6 +113,9 @@ class _Camera:
         return self._next is not None
 
     def _check_size(self, picture: VideoFrame) -> None:
+        if (picture.width, picture.height) == self._checked:
+            return
+        self._checked = (picture.width, picture.height)
         width, height = attitude(picture).size(picture.width, picture.height)
         if (width, height) != self._size:
             cause = f"is {width}x{height}, its calibration {self._size[0]}x{self._size[1]}"
@@ -151,7 +156,10 @@ def open_drive(control: Path) -> Clip:
         cameras = tuple(_camera(entry) for entry in drive["cameras"])
         if not cameras:
             raise ValueError("it lists no camera")
+        check_names([camera.name for camera in cameras])
         tables = [_inside(folder, drive[key]) for key in ("log", "tracks") if drive.get(key)]
+        for table in tables:
+            check_file(table)
         log = _log(_inside(folder, drive["log"])) if drive.get("log") else None
         tracks = _tracks(_inside(folder, drive["tracks"])) if drive.get("tracks") else ()
     except _BROKEN as fault:
@@ -200,6 +208,8 @@ def _camera(entry: dict[str, Any]) -> Camera:
 
 def _log(file: Path) -> Log:
     columns = _columns(file)
+    if not np.all(np.isfinite(columns["time_s"])):
+        raise ValueError(f"{file.name}: a time is not finite")
     return Log(**{name: columns[name] for name in ("time_s", *Log.names()) if name in columns})
 
 

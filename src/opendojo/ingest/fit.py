@@ -82,17 +82,20 @@ class Fitter:
         self._size = (width_px, height_px)
         self._graph: av.filter.Graph | None = None
         self._key: tuple[object, ...] = ()
+        self._seen = Attitude()
 
     def __call__(self, picture: VideoFrame, time_s: float) -> Frame:
         """One decoded picture as a `Frame` at `time_s`. Raises `BadClip` where it cannot be."""
-        seen = attitude(picture)
         full = picture.color_range == _FULL_RANGE or picture.format.name.startswith("yuvj")
-        key = (picture.width, picture.height, picture.format.name, full, seen)
+        key = (picture.width, picture.height, picture.format.name, full)
         picture.pts = 0
         picture.time_base = _TIME_BASE
         try:
             if self._graph is None or key != self._key:
-                self._graph = self._make_graph(picture, seen, full)
+                # Not of every picture: asking a frame for side data ties it into a cycle, so that
+                # only the garbage collector frees it, and every picture takes new memory.
+                self._seen = attitude(picture)
+                self._graph = self._make_graph(picture, self._seen, full)
                 self._key = key
             self._graph.vpush(picture)
             small = self._graph.vpull()
@@ -100,7 +103,7 @@ class Fitter:
             shape = f"{picture.width}x{picture.height} {picture.format.name}"
             cause = f"a picture of {shape} cannot be converted: {reason(fault)}"
             raise BadClip(shown(Path(self._file)), cause, remedy="convert it to H.264") from fault
-        y, u, v = (np.ascontiguousarray(seen.upright(_plane(p))) for p in small.planes)
+        y, u, v = (np.ascontiguousarray(self._seen.upright(_plane(p))) for p in small.planes)
         return Frame(y=y, u=u, v=v, time_s=time_s)
 
     def _make_graph(self, picture: VideoFrame, seen: Attitude, full: bool) -> av.filter.Graph:

@@ -23,6 +23,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -30,10 +31,11 @@ from PIL import Image, ImageOps
 
 from opendojo.clip import BadClip, Camera, Clip, Frame, Log
 from opendojo.ingest.content import check_file, content_id, reason, shown
+from opendojo.ingest.decoding import check_size
 from opendojo.ingest.fit import Fitter
 from opendojo.ingest.video import ASSUMED_FOV_DEG
 
-__all__ = ["ASSUMED_RATE_HZ", "CONTROL_NAME", "Images", "image_cameras", "open_images"]
+__all__ = ["ASSUMED_RATE_HZ", "CONTROL_NAME", "Images", "image_cameras", "open_images", "still"]
 
 ASSUMED_RATE_HZ = 10.0
 """Rate of pictures that come without times."""
@@ -167,12 +169,20 @@ def _is_picture(name: str) -> bool:
 
 
 def _picture(file: str) -> VideoFrame:
-    """One picture, upright, as RGB. Raises `BadClip`."""
+    if not Path(file).is_file():
+        raise BadClip(shown(Path(file)), "missing", remedy="put it beside the list")
+    return still(file, file)
+
+
+def still(source: str | BinaryIO, file: str) -> VideoFrame:
+    """One picture from a path or from bytes, upright, as RGB; `file` is named where it is bad.
+
+    Raises `BadClip`.
+    """
     try:
-        if not Path(file).is_file():
-            raise BadClip(shown(Path(file)), "missing")
-        with Image.open(file) as image:
+        with Image.open(source) as image:
+            check_size(file, image.width, image.height)
             pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except _BROKEN as fault:
-        raise BadClip(shown(Path(file)), reason(fault)) from fault
+        raise BadClip(shown(Path(file)), reason(fault), remedy="take it again") from fault
     return VideoFrame.from_ndarray(pixels, format="rgb24")

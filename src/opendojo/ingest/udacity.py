@@ -31,6 +31,8 @@ _FULL_LOCK_DEG = 25.0
 _MPS_PER_MPH = 0.44704
 _LEAP_S = 2.0
 _LONGEST_NAME = 255
+_LARGEST = 1e6
+"""Beyond any speed and angle: a cell that is no number of the simulator's."""
 _STAMP = re.compile(r"_(\d{4})_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d\d)_(\d{3})\.")
 
 
@@ -125,7 +127,8 @@ def _parse(control: Path) -> tuple[list[_Row], list[str]]:
     if not rows and not lines:
         raise BadClip(shown(control), "lists nothing", remedy="export the csv again")
     if not rows:
-        raise BadClip(shown(control), faults[0] if faults else "lists nothing but its header")
+        cause = faults[0] if faults else "lists nothing but its header"
+        raise BadClip(shown(control), cause, remedy="export the csv again")
     return rows, faults
 
 
@@ -136,7 +139,7 @@ def _row(folder: Path, cells: list[str]) -> _Row | None:
         return None
     names = [re.split(r"[\\/]", cell.strip())[-1] for cell in cells[:3]]
     named = all(0 < len(name.encode()) <= _LONGEST_NAME for name in names)
-    if len(numbers) < 4 or not np.all(np.isfinite(numbers)) or not named:
+    if len(numbers) < 4 or not np.all(np.abs(numbers) < _LARGEST) or not named:
         return None
     return _Row(
         files=tuple(_located(folder, name) for name in names),

@@ -3,10 +3,6 @@
 Each frame carries the time its file gives it, from the first frame on: variable rates come out as
 they are. Frames without a time (raw H.264 and HEVC streams have none) follow the nominal rate.
 Rotation and mirroring flags are obeyed. Sound is passed over.
-
-A clip ends at the first packet that is damaged, since decoders fill what they lack with guesses;
-what came before it is good and is kept. Whether a file is whole is asked of the file: by the
-number of frames its header promises, or by the length, for containers that state it.
 """
 
 from __future__ import annotations
@@ -18,31 +14,24 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import av
-import av.container
 import numpy as np
 from av.error import FFmpegError, InvalidDataError
-from av.packet import Packet
-from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from opendojo.clip import BadClip, Camera, Clip, Frame
 from opendojo.ingest.content import check_file, content_id, reason, shown
+from opendojo.ingest.decoding import ASSUMED_RATE_HZ, MEND, opened, pictures
 from opendojo.ingest.fit import Fitter, attitude
 
 __all__ = ["ASSUMED_FOV_DEG", "Video", "guessed_camera", "open_video", "pictures", "timed"]
 
 ASSUMED_FOV_DEG = 60.0
 """Horizontal field of view taken for a camera of which nothing is known."""
-_ASSUMED_RATE_HZ = 25.0
-"""Where neither the packets nor the header tell a rate; FFmpeg's own default."""
 _HIGHEST_RATE_HZ = 1000.0
 _PACKETS_MEASURED = 300
 _SIDES = ("left", "right")
 _ENDS = ("front", "rear")
 _SLOTS = frozenset([*_ENDS, *_SIDES, *(f"{end}-{side}" for end in _ENDS for side in _SIDES)])
-_MEND = "copy the file again from where it was recorded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +60,12 @@ class Video:
         for picture in pictures(self.file):
             if frames == len(self.times_s):
                 cause = f"goes on beyond the {frames} frames whose times are known"
-                raise BadClip(shown(Path(self.file)), cause, remedy=_MEND, frame=frames)
+                raise BadClip(shown(Path(self.file)), cause, remedy=MEND, frame=frames)
             yield (fit(picture, self.times_s[frames]),)
             frames += 1
         if frames < len(self.times_s):
             cause = f"ends after {frames} of {len(self.times_s)} frames"
-            raise BadClip(shown(Path(self.file)), cause, remedy=_MEND, frame=frames)
+            raise BadClip(shown(Path(self.file)), cause, remedy=MEND, frame=frames)
 
 
 def open_video(path: Path) -> Clip:
@@ -99,9 +88,7 @@ def guessed_camera(file: str, name: str) -> Camera:
     """An uncalibrated camera with the size of the first frame of `file`, as seen upright."""
     first = next(pictures(file), None)
     if first is None:
-        raise BadClip(
-            shown(Path(file)), "holds no frame that can be decoded", remedy=_MEND, frame=0
-        )
+        raise BadClip(shown(Path(file)), "holds no frame that can be decoded", remedy=MEND, frame=0)
     width, height = attitude(first).size(first.width, first.height)
     return Camera.with_fov(name, width, height, ASSUMED_FOV_DEG, calibrated=False)
 
@@ -132,123 +119,11 @@ def timed(
         last_s = time_s
 
 
-def pictures(file: str) -> Iterator[VideoFrame]:
-    """Decode every picture in order of display.
-
-    Raises `BadClip` with the frame and the byte where the file breaks off or is damaged.
-    """
-    frames, byte = 0, None
-    cause = ""
-    try:
-        with _opened(file) as (container, stream):
-            whole = _Whole(stream, container)
-            for packet in container.demux(stream):
-                byte = packet.pos if packet.pos is not None and packet.pos >= 0 else byte
-                decoded, cause = _decoded(stream, packet)
-                whole.add(packet)
-                for picture in decoded:
-                    if picture.is_corrupt and frames:
-                        cause = "a damaged picture"
-                        break
-                    if not picture.is_corrupt:  # a recording may start between two key frames
-                        yield picture
-                        frames += 1
-                if cause:
-                    break
-            cause = cause or whole.shortfall()
-    except FFmpegError as fault:
-        cause = reason(fault)
-    if cause:
-        raise BadClip(shown(Path(file)), cause, remedy=_MEND, frame=frames, byte=byte)
-
-
-def _decoded(stream: VideoStream, packet: Packet[VideoStream]) -> tuple[list[VideoFrame], str]:
-    """The pictures that a packet completes and, when it is bad, those still held back and why."""
-    cause = "a damaged packet: the file is cut off or was altered" if packet.is_corrupt else ""
-    if not cause:
-        try:
-            return packet.decode(), ""
-        except FFmpegError as fault:
-            cause = reason(fault)
-    try:
-        return stream.codec_context.decode(None), cause
-    except FFmpegError:
-        return [], cause
-
-
-class _Whole:
-    """Counts what a container gives against what its header promises."""
-
-    def __init__(self, stream: VideoStream, container: av.container.InputContainer) -> None:
-        # The index of an MP4 is what is left after its edit list, the header's count is not.
-        indexed = len(stream.index_entries) if "mp4" in container.format.name else 0
-        self._packets_promised = indexed or stream.frames
-        self._end_promised_s = _stated_end_s(stream, container)
-        self._packets = 0
-        self._end_s = 0.0
-        self._period_s = 1.0 / float(stream.average_rate or _ASSUMED_RATE_HZ)
-
-    def add(self, packet: Packet[VideoStream]) -> None:
-        """Count one packet."""
-        if not packet.size:
-            return
-        self._packets += 1
-        if packet.pts is not None:
-            end = (packet.pts + (packet.duration or 0)) * packet.time_base
-            self._end_s = max(self._end_s, float(end))
-
-    def shortfall(self) -> str:
-        """What is missing, in words; empty when nothing is."""
-        if self._packets < self._packets_promised:
-            return f"ends after {self._packets} of {self._packets_promised} frames"
-        if self._end_s + 2.5 * self._period_s < self._end_promised_s:
-            return f"ends at {self._end_s:.2f} s of {self._end_promised_s:.2f} s"
-        return ""
-
-
-def _stated_end_s(stream: VideoStream, container: av.container.InputContainer) -> float:
-    """The end of the video that a Matroska header states; 0 for other containers.
-
-    Others give a number of frames, or no more than an estimate from the size of the file.
-    """
-    if "matroska" not in container.format.name:
-        return 0.0
-    stated = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
-    if stated:
-        hours, minutes, seconds = (float(part) for part in stated.groups())
-        return 3600 * hours + 60 * minutes + seconds
-    alone = len(container.streams) == 1 and container.duration is not None
-    return container.duration / av.time_base if alone and container.duration else 0.0
-
-
-@contextlib.contextmanager
-def _opened(file: str) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
-    """Open a file and its first video stream that is not a cover picture, for one thread.
-
-    Only local files: a playlist that calls itself a video must not fetch anything.
-    """
-    options = {"protocol_whitelist": "file"}
-    with av.open(file, options=options, metadata_errors="ignore") as container:
-        covers = Disposition.attached_pic
-        streams = [s for s in container.streams.video if not s.disposition & covers]
-        if not streams:
-            raise BadClip(
-                shown(Path(file)), "holds no video", remedy="give a recording of a camera"
-            )
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise BadClip(
-                shown(Path(file)), "no decoder for its codec", remedy="convert it to H.264 or HEVC"
-            )
-        stream.codec_context.thread_count = 1  # one process a core
-        yield container, stream
-
-
 def _nominal_rate_hz(file: str) -> float:
     """The rate of a video: the header's where the packets agree, else what they show."""
     shown_s: list[float] = []
     try:
-        with _opened(file) as (container, stream):
+        with opened(file) as (container, stream):
             stated = float(stream.guessed_rate or stream.average_rate or 0.0)
             mean = float(stream.average_rate or 0.0)
             with contextlib.suppress(FFmpegError):  # where it breaks off, `pictures` says so
@@ -256,12 +131,12 @@ def _nominal_rate_hz(file: str) -> float:
                     if packet.pts is not None:
                         shown_s.append(float(packet.pts * packet.time_base))
     except FFmpegError as fault:
-        raise BadClip(shown(Path(file)), _why(file, fault), remedy=_MEND) from fault
+        raise BadClip(shown(Path(file)), _why(file, fault), remedy=MEND) from fault
     shown_s.sort()
     steps_s = np.diff(shown_s)
     steps_s = steps_s[steps_s > 0]
     if len(steps_s) == 0:
-        return stated if 0.0 < stated <= _HIGHEST_RATE_HZ else _ASSUMED_RATE_HZ
+        return stated if 0.0 < stated <= _HIGHEST_RATE_HZ else ASSUMED_RATE_HZ
     measured = float(1.0 / np.median(steps_s))
     # Matroska rounds times to milliseconds: 29.97 Hz shows as 30.3
     near = [rate for rate in (mean, stated) if abs(rate / measured - 1.0) < 0.05]

@@ -1,30 +1,39 @@
-"""What training reads: a batch of windows with their labels, and how the labels are made."""
+"""What training reads: a batch of windows with their labels, as tensors."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from opendojo.clip import Log
+from opendojo.loader.ring import Rows
 
-__all__ = ["Batch", "ego_paths"]
-
-Floats = npt.NDArray[np.float64]
+__all__ = ["Batch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Windows as tensors; b windows, t instants, c cameras, p path points."""
+    """Windows as tensors; b windows, t instants, c cameras, p path points.
 
-    frames: Tensor
-    """uint8 [b, t, c, 6, height / 2, width / 2], YUV 4:2:0 as `clip.pack_planes` lays it out;
-    zero where a camera is absent. c is 0 where the loader reads no pixels."""
+    As the loader gives it, it is a view of the ring: valid until the next batch is asked for.
+    `clone` keeps it.
+    """
+
+    yuv: Tensor
+    """uint8 [b, t, c, height * width * 3 / 2]: luma, then the two chroma planes of half size,
+    limited range; zero where a camera is absent. c is 0 where the loader reads other colours or
+    none."""
+    rgb_frames: Tensor
+    """uint8 [b, t, c, 3, height, width] where the loader's colour is `rgb`; else c is 0."""
+    height_px: int
+    width_px: int
     camera_mask: Tensor
     """bool [b, c]: the camera is there."""
+    lens: Tensor
+    """float32 [b, c, 16]: each camera's geometry, `LENS_COLUMNS`; 0 where it is absent."""
     time_s: Tensor
     """float64 [b, t], from the window's first instant."""
     speed_mps: Tensor
@@ -41,58 +50,95 @@ class Batch:
     window_id: Tensor
     """int64 [b]: number of the window in its loader."""
 
+    @classmethod
+    def of_rows(cls, rows: Rows, height_px: int, width_px: int, *, rgb: bool = False) -> Batch:
+        """Tensors over a slot's fields, nothing copied."""
+        tensors = {name: torch.from_numpy(field) for name, field in rows.items()}
+        frames = tensors.pop("frames")
+        nothing = frames[:, :, :0]
+        picture = (nothing if not rgb else frames).unflatten(-1, (height_px, -1, 3))
+        if not rgb:
+            picture = frames.new_zeros((*nothing.shape[:3], height_px, width_px, 3))
+        return cls(
+            yuv=nothing if rgb else frames,
+            rgb_frames=picture.permute(0, 1, 2, 5, 3, 4),
+            height_px=height_px,
+            width_px=width_px,
+            **tensors,
+        )
+
+    @property
+    def y(self) -> Tensor:
+        """Luma, uint8 [b, t, c, height, width], a view."""
+        luma = self.yuv[..., : self.height_px * self.width_px]
+        return luma.unflatten(-1, (self.height_px, self.width_px))
+
+    @property
+    def uv(self) -> Tensor:
+        """Both chroma planes, uint8 [b, t, c, 2, height / 2, width / 2], a view."""
+        chroma = self.yuv[..., self.height_px * self.width_px :]
+        return chroma.unflatten(-1, (2, self.height_px // 2, self.width_px // 2))
+
+    @property
+    def u(self) -> Tensor:
+        """First chroma plane, uint8 [b, t, c, height / 2, width / 2], a view."""
+        return self.uv[..., 0, :, :]
+
+    @property
+    def v(self) -> Tensor:
+        """Second chroma plane, uint8 [b, t, c, height / 2, width / 2], a view."""
+        return self.uv[..., 1, :, :]
+
+    @property
+    def frames(self) -> Tensor:
+        """What a network's stem takes, packed on the pixels' device: uint8 [b, t, c, 6, height / 2,
+        width / 2] in the order of `clip.pack_planes`."""
+        half = (self.height_px // 2, 2, self.width_px // 2, 2)
+        luma = self.y.unflatten(-2, half[:2]).unflatten(-1, half[2:])  # [..., h, row, w, column]
+        return torch.cat([luma.movedim((-3, -1), (-4, -3)).flatten(-4, -3), self.uv], -3)
+
+    def rgb(self) -> Tensor:
+        """Pictures for people, uint8 [b, t, c, 3, height, width] (BT.601)."""
+        if self.rgb_frames.shape[2]:
+            return self.rgb_frames
+        y = (self.y.float() - 16.0) * (255.0 / 219.0)
+        chroma = (self.uv.float() - 128.0) * (255.0 / 224.0)
+        chroma = chroma.repeat_interleave(2, -2).repeat_interleave(2, -1)
+        u, v = chroma[..., 0, :, :], chroma[..., 1, :, :]
+        rgb = torch.stack([y + 1.402 * v, y - 0.344136 * u - 0.714136 * v, y + 1.772 * u], -3)
+        return rgb.round().clamp(0, 255).to(torch.uint8)
+
     @property
     def frame_count(self) -> int:
         """Pictures in the batch: those of absent cameras do not count."""
-        return int(self.camera_mask.sum()) * self.frames.shape[1]
+        pictures = max(self.yuv.shape[2], self.rgb_frames.shape[2])
+        return int(self.camera_mask.sum()) * self.time_s.shape[1] if pictures else 0
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """The batch on another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def clone(self) -> Batch:
+        """A copy in memory of its own."""
+        return self._each(Tensor.clone)
+
+    def pin_memory(self) -> Batch:
+        """A copy in pinned memory."""
+        return self._each(Tensor.pin_memory)
+
+    def rows(self, count: int) -> Batch:
+        """The first `count` windows, a view."""
+        return self._each(lambda tensor: tensor[:count])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its field's name."""
+        named = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: value for name, value in named if isinstance(value, Tensor)}
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed = {name: change(tensor) for name, tensor in self.tensors().items()}
+        return dataclasses.replace(self, **changed)
 
     def __repr__(self) -> str:
-        return f"Batch(frames {list(self.frames.shape)}, path {list(self.path_m.shape)})"
-
-
-def ego_paths(
-    log: Log, now_s: Floats, ahead_s: Floats
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """The ego's later places as seen from each of several instants.
-
-    `now_s` is [t], `ahead_s` [p]; returns path_m float32 [t, p, 2] in the vehicle's axes at each
-    instant, and its mask [t, p]: False where the log does not reach or the vehicle was pushed off
-    its driver's intent on the way there.
-    """
-    later_s = now_s[:, None] + ahead_s[None, :]
-    dx = log.sample("x_m", later_s) - log.sample("x_m", now_s)[:, None]
-    dy = log.sample("y_m", later_s) - log.sample("y_m", now_s)[:, None]
-    yaw = log.sample("yaw_rad", now_s)[:, None]
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    path = np.stack([cos * dx + sin * dy, cos * dy - sin * dx], -1)
-    mask = np.isfinite(path).all(-1) & _undisturbed(log, now_s, later_s)
-    return np.where(mask[..., None], path, 0.0).astype(np.float32), mask
-
-
-def _undisturbed(log: Log, now_s: Floats, later_s: Floats) -> npt.NDArray[np.bool_]:
-    if log.disturbed is None:
-        return np.ones(later_s.shape, bool)
-    total = np.concatenate([[0.0], np.cumsum(np.nan_to_num(log.disturbed) > 0)])
-    slack = 1e-6
-    before_now = total[np.searchsorted(log.time_s, now_s - slack)]
-    before_later = total[np.searchsorted(log.time_s, later_s - slack)]
-    return before_later == before_now[:, None]
-
-
-def empty_batch(
-    windows: int, instants: int, cameras: int, points: int, height_px: int, width_px: int
-) -> Batch:
-    """A batch of zeros to fill in place."""
-    return Batch(
-        frames=torch.zeros(
-            (windows, instants, cameras, 6, height_px // 2, width_px // 2), dtype=torch.uint8
-        ),
-        camera_mask=torch.zeros((windows, cameras), dtype=torch.bool),
-        time_s=torch.zeros((windows, instants), dtype=torch.float64),
-        speed_mps=torch.zeros((windows, instants)),
-        speed_mask=torch.zeros((windows, instants), dtype=torch.bool),
-        path_m=torch.zeros((windows, instants, points, 2)),
-        path_mask=torch.zeros((windows, instants, points), dtype=torch.bool),
-        drawn=torch.zeros(windows, dtype=torch.bool),
-        window_id=torch.zeros(windows, dtype=torch.int64),
-    )
+        pixels = self.rgb_frames if self.rgb_frames.shape[2] else self.yuv
+        return f"Batch(pixels {list(pixels.shape)}, path {list(self.path_m.shape)})"

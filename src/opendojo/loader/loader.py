@@ -2,249 +2,234 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+import contextlib
+import weakref
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
 
-from opendojo.clip import Log
-from opendojo.loader.batch import Batch, ego_paths, empty_batch
-from opendojo.loader.order import permuted
-from opendojo.loader.window import Split, WindowSpec, WindowTable
+from opendojo.loader.batch import Batch
+from opendojo.loader.config import LoaderConfig
+from opendojo.loader.crew import Crew
+from opendojo.loader.delivery import delivery_to
+from opendojo.loader.kept import Kept
+from opendojo.loader.order import Mixture
+from opendojo.loader.ring import RowsLayout, row_fields
+from opendojo.loader.window import WindowTable
 from opendojo.store import Store
 
-__all__ = ["Loader", "LoaderConfig"]
+__all__ = ["Loader"]
+
+_IDS_TOGETHER = 4096
+"""Windows whose place in the order is worked out at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoaderConfig:
-    """What a loader reads, and in which order."""
-
-    batch: int = 32
-    """Windows in a batch; an epoch's last batch may hold fewer."""
-    seed: int = 0
-    """With the epoch, it alone decides the order."""
-    cameras: tuple[str, ...] = ("front", "left", "right")
-    """Slots of the rig, in the batch's order; a clip without one of them leaves it masked."""
-    window: WindowSpec = field(default_factory=WindowSpec)
-    """What one sample holds."""
-    split: Split = "train"
-    """`train`, `held-out` (the last part of every clip) or `all`."""
-    held_out_share: float = 0.2
-    """Share of each clip, at its end, that training does not see."""
-    repeats: tuple[int, ...] = ()
-    """How often each store's windows come in an epoch; empty means once each."""
-    pixels: bool = True
-    """False reads the logs alone."""
-    prefetch: int = 2
-    """Batches read ahead by a thread."""
-    keep_bytes: int = 512 << 20
-    """Decoded windows kept in memory for later epochs, up to so many bytes; 0 keeps none."""
-
-    def __post_init__(self) -> None:
-        if self.batch < 1 or self.prefetch < 1:
-            raise ValueError("batch and prefetch must be at least 1")
-        if self.keep_bytes < 0:
-            raise ValueError(f"keep_bytes must not be below 0, not {self.keep_bytes}")
-        if not 0.0 <= self.held_out_share < 1.0:
-            raise ValueError(f"held_out_share must be 0 to 1, not {self.held_out_share}")
-        if not self.cameras and self.pixels:
-            raise ValueError("name at least one camera, or set pixels to False")
-
-
-class Loader:
+class Loader(IterableDataset[Batch]):
     """Windows of one or several stores as batches.
 
-    The order of an epoch depends on (seed, epoch) and on what the stores hold, on nothing else.
+    The order of an epoch depends on (seed, epoch) and on what the stores hold, on nothing else: not
+    on workers, slots or ranks. Of every `ranks * batch` windows in that order each rank gets its
+    `batch`; the last ones of an epoch are shared out evenly, so that all ranks give the same number
+    of batches (`left_out` windows, fewer than `ranks`, stay out of that epoch).
+
+    Iterating goes on from the loader's own place: `state_dict` after a batch, loaded into another
+    loader of whatever ranks, goes on with the next. Workers start with the first batch and stay for
+    the next epoch; they end with `close`, with the loader, or when an epoch is left early.
     Raises `ValueError` where the stores differ in frame size or hold no window of the split.
     """
 
-    def __init__(self, stores: Sequence[Store], config: LoaderConfig) -> None:
-        repeats = config.repeats or (1,) * len(stores)
-        if len(repeats) != len(stores):
-            raise ValueError(f"{len(repeats)} repeats for {len(stores)} stores: give one for each")
+    def __init__(
+        self, stores: Sequence[Store], config: LoaderConfig, rank: int = 0, ranks: int = 1
+    ) -> None:
+        weights = config.weights or (1.0,) * len(stores)
+        if len(weights) != len(stores):
+            raise ValueError(f"{len(weights)} weights for {len(stores)} stores: give one for each")
         sizes = {(store.spec.width_px, store.spec.height_px) for store in stores}
         if len(sizes) != 1:
             raise ValueError(f"one frame size is needed, the stores have {sorted(sizes)}")
+        if not 0 <= rank < ranks:
+            raise ValueError(f"rank must be 0 to {ranks - 1}, not {rank}")
         self.config = config
+        self.rank, self.ranks = rank, ranks
         self.width_px, self.height_px = sizes.pop()
-        self._paths = [store.path for store in stores]
         self.fingerprint = "-".join(store.fingerprint for store in stores)
-        self.kept: dict[int, _Window] = {}
-        """Decoded windows by number."""
         self.table = WindowTable(
-            stores, config.window, config.split, config.held_out_share, repeats
+            stores,
+            config.window,
+            config.split,
+            config.held_out_share,
+            stride_groups=config.stride_groups,
+            without=config.without,
         )
-        if not len(self.table):
-            places = ", ".join(str(path) for path in self._paths)
+        self._stores = list(stores)
+        self._mixture = Mixture(self.table.windows, weights, seed=config.seed, run=config.run)
+        self._layout = RowsLayout(fields=self._fields(), rows=config.batch)
+        self._kept = Kept(config.keep_bytes, self._layout.fields, len(self.table))
+        self._crew: Crew | None = None
+        self._crews: weakref.WeakSet[Crew] = weakref.WeakSet()
+        self.incidents: list[str] = []
+        """Workers that died or hung and were replaced, for people."""
+        self._epoch, self._window = 0, 0
+        if len(self) == 0:
+            places = ", ".join(store.url for store in stores)
             raise ValueError(
-                f"no clip in {places} is long enough for a {config.split} window of "
-                f"{config.window.frames} frames: ingest longer clips or ask for shorter windows"
+                f"{places}: too few {config.split} windows of {config.window.frames} frames "
+                f"({len(self._mixture)} for {ranks} ranks): ingest longer clips, or ask for "
+                "shorter windows"
             )
 
+    def _fields(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        window, pixels = self.config.window, self.width_px * self.height_px
+        return row_fields(
+            window.frames,
+            len(self.config.read_cameras),
+            window.path_points,
+            pixels * 3 if self.config.colour == "rgb" else pixels * 3 // 2,
+        )
+
     def __len__(self) -> int:
-        """Batches in an epoch."""
-        return -(-len(self.table) // self.config.batch)
+        """Batches of each rank in an epoch."""
+        return self._count(0)
+
+    @property
+    def left_out(self) -> int:
+        """Windows at an epoch's end that stay out of it, so that all ranks give as many batches."""
+        return len(self._mixture) % (self.config.batch * self.ranks) % self.ranks
+
+    @property
+    def kept_windows(self) -> int:
+        """Windows that are kept decoded."""
+        return len(self._kept)
+
+    def _share(self, position: int) -> tuple[int, int]:
+        """Place and number of this rank's windows of the batches that begin at `position`."""
+        left = len(self._mixture) - position
+        each = min(self.config.batch, max(left, 0) // self.ranks)
+        return position + self.rank * each, each
+
+    def _count(self, position: int) -> int:
+        """Batches of each rank from a place of the global order to the epoch's end."""
+        block = self.config.batch * self.ranks
+        whole, left = divmod(max(len(self._mixture) - position, 0), block)
+        return whole + (left >= self.ranks)
+
+    def _ids(self, epoch: int, position: int, batches: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Numbers of the windows of this rank's batches from a place of the global order on."""
+        block = self.config.batch * self.ranks
+        # The order costs little per window, but much per call.
+        together = -(-_IDS_TOGETHER // self.config.batch)
+        for start in range(0, batches, together):
+            numbers = range(start, min(start + together, batches))
+            shares = [self._share(position + number * block) for number in numbers]
+            places = [np.arange(first, first + count) for first, count in shares]
+            found = self._mixture.windows(epoch, np.concatenate(places))
+            yield from np.split(found, np.cumsum([count for _, count in shares])[:-1])
 
     def window_ids(self, epoch: int, batch: int) -> npt.NDArray[np.int64]:
-        """Numbers of the windows in a batch of an epoch."""
-        size, count = self.config.batch, len(self.table)
-        places = np.arange(batch * size, min((batch + 1) * size, count))
-        return permuted(places, count, seed=self.config.seed, epoch=epoch)
+        """Numbers of the windows in one of this rank's batches of an epoch."""
+        (found,) = self._ids(epoch, batch * self.config.batch * self.ranks, 1)
+        return found
 
-    def batches(self, epoch: int, start_batch: int = 0) -> Generator[Batch, None, None]:
-        """The batches of an epoch from `start_batch` on, read ahead by a thread.
+    def batches(
+        self, epoch: int, start_batch: int = 0, device: torch.device | str | None = None
+    ) -> Generator[Batch, None, None]:
+        """The batches of an epoch from `start_batch` on; each is valid until the next is asked for.
 
-        Closing the generator ends the thread.
+        On a CUDA `device` they are copied there from pinned memory while the batch before is
+        computed with, and are the caller's own. Leaving early (closing the generator) ends the
+        workers; after a whole epoch they stay for the next. Several generators may be used in turn,
+        each has workers of its own. Raises `ValueError` naming the file where packets do not
+        decode, `OSError` where files are missing, `BadClip` naming a clip that ends its workers.
         """
-        ready: queue.Queue[Batch | BaseException | None] = queue.Queue(self.config.prefetch)
-        stopped = threading.Event()
-        work = (epoch, start_batch, ready, stopped)
-        thread = threading.Thread(target=self._read_ahead, args=work, daemon=True)
-        thread.start()
+        if device is not None and torch.device(device).type not in ("cpu", "cuda"):
+            raise ValueError(f"device must be cpu or cuda, not {device}: call `.to` on the batches")
+        position = start_batch * self.config.batch * self.ranks
+        return self._batches(epoch, position, device)
+
+    def _batches(
+        self, epoch: int, position: int, device: torch.device | str | None = None
+    ) -> Generator[Batch, None, None]:
+        count, slots = self._count(position), self.config.slots
+        ids = self._ids(epoch, position, count)
+        leases: dict[int, dict[int, int]] = {}
+        crew, asked = self._hire(), 0
+        views = [
+            Batch.of_rows(rows, self.height_px, self.width_px, rgb=self.config.colour == "rgb")
+            for rows in crew.slots
+        ]
+        delivery = delivery_to(device, crew, views)
         try:
-            while (item := ready.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
+            for number in range(count):
+                while asked < min(count, number + slots):
+                    slot = asked % slots
+                    orders = self.table.orders(next(ids))
+                    leases[slot] = self._kept.direct(orders)
+                    delivery.free(slot)
+                    crew.fill(slot, orders)
+                    asked += 1
+                batch = delivery.take(number % slots)
+                self._kept.settle(leases[number % slots])
+                if number + 1 < count:
+                    delivery.prepare((number + 1) % slots)
+                yield batch
+            self._crew, crew = crew, self._crew
         finally:
-            stopped.set()
-            while thread.is_alive():
-                _drain(ready)
-                thread.join(0.01)
+            delivery.finish()
+            for lease in leases.values():
+                self._kept.drop(lease)
+            if crew is not None:
+                crew.close()
 
-    def _read_ahead(
-        self,
-        epoch: int,
-        start_batch: int,
-        ready: queue.Queue[Batch | BaseException | None],
-        stopped: threading.Event,
-    ) -> None:
-        try:
-            reader = _WindowReader([Store.open(path) for path in self._paths], self)
-            for number in range(start_batch, len(self)):
-                if stopped.is_set():
-                    return
-                ready.put(reader.read(self.window_ids(epoch, number)))
-            ready.put(None)
-        except Exception as error:
-            ready.put(error)
+    def _hire(self) -> Crew:
+        crew, self._crew = self._crew, None
+        if crew is None:
+            crew = Crew(self._stores, self.config, self._layout, self._kept, self.incidents)
+            self._crews.add(crew)
+        return crew
 
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers there are now."""
+        return [pid for crew in list(self._crews) for pid in crew.pids]
 
-def _drain(ready: queue.Queue[Batch | BaseException | None]) -> None:
-    while not ready.empty():
-        ready.get_nowait()
+    def close(self) -> None:
+        """End the workers that wait for the next epoch."""
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.close()
 
+    def __iter__(self) -> Iterator[Batch]:
+        if get_worker_info() is not None:
+            raise ValueError(
+                "the loader has workers of its own: give DataLoader num_workers=0, and set "
+                "LoaderConfig.workers"
+            )
+        epoch, position = self._epoch, self._window
+        block = self.config.batch * self.ranks
+        with contextlib.closing(self._batches(epoch, position)) as batches:
+            for batch in batches:
+                position += block
+                over = self._count(position) == 0
+                self._epoch, self._window = (epoch + 1, 0) if over else (epoch, position)
+                yield batch
 
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """One row of a batch."""
+    def set_epoch(self, epoch: int) -> None:
+        """Iterate from the start of that epoch next."""
+        self._epoch, self._window = epoch, 0
 
-    frames: npt.NDArray[np.uint8]
-    camera_mask: npt.NDArray[np.bool_]
-    time_s: npt.NDArray[np.float64]
-    speed_mps: npt.NDArray[np.float64]
-    path_m: npt.NDArray[np.float32]
-    path_mask: npt.NDArray[np.bool_]
-    drawn: bool
+    def state_dict(self) -> dict[str, int]:
+        """Where iterating goes on: after the last batch it gave, for all ranks alike."""
+        return {"seed": self.config.seed, "epoch": self._epoch, "window": self._window}
 
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state` was taken, by whatever number of ranks.
 
-class _WindowReader:
-    """Decodes windows; used by one thread."""
-
-    def __init__(self, stores: Sequence[Store], loader: Loader) -> None:
-        self._stores = stores
-        self._loader = loader
-        self._log = lru_cache(maxsize=4096)(self._read_log)
-
-    def read(self, window_ids: npt.NDArray[np.int64]) -> Batch:
-        """The windows of these numbers, int64 [b], as one batch."""
-        loader, config = self._loader, self._loader.config
-        batch = empty_batch(
-            len(window_ids),
-            config.window.frames,
-            len(config.cameras) if config.pixels else 0,
-            config.window.path_points,
-            loader.height_px,
-            loader.width_px,
-        )
-        for row, number in enumerate(window_ids.tolist()):
-            window = loader.kept.get(number)
-            if window is None:
-                window = self._window(number)
-                if (len(loader.kept) + 1) * window.frames.nbytes <= config.keep_bytes:
-                    loader.kept[number] = window
-            batch.frames.numpy()[row] = window.frames
-            batch.camera_mask.numpy()[row] = window.camera_mask
-            batch.time_s.numpy()[row] = window.time_s
-            batch.speed_mps.numpy()[row] = np.nan_to_num(window.speed_mps)
-            batch.speed_mask.numpy()[row] = np.isfinite(window.speed_mps)
-            batch.path_m.numpy()[row] = window.path_m
-            batch.path_mask.numpy()[row] = window.path_mask
-            batch.drawn[row] = window.drawn
-            batch.window_id[row] = number
-        return batch
-
-    def _read_log(self, place: int) -> Log:
-        number, episode = self._loader.table.episodes[place]
-        cut = self._loader.table.cuts[place]
-        log = self._stores[number].log(episode)
-        return Log(
-            time_s=log.time_s[:cut],
-            **{name: column[:cut] for name, column in log.columns().items()},
-        )
-
-    def _window(self, number: int) -> _Window:
-        config = self._loader.config
-        place, first = self._loader.table.find(number)
-        episode = self._loader.table.episodes[place][1]
-        log = self._log(place)
-        instants = _instants(log.time_s, first, episode.rate_hz, config.window)
-        now_s = log.time_s[instants]
-        path_m, path_mask = ego_paths(log, now_s, config.window.path_times_s)
-        frames, camera_mask = self._pixels(place, instants.tolist())
-        assert log.speed_mps is not None
-        return _Window(
-            frames=frames,
-            camera_mask=camera_mask,
-            time_s=now_s - now_s[0],
-            speed_mps=log.speed_mps[instants],
-            path_m=path_m,
-            path_mask=path_mask,
-            drawn=episode.origin == "drawn",
-        )
-
-    def _pixels(
-        self, place: int, instants: list[int]
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        number, episode = self._loader.table.episodes[place]
-        wanted = self._loader.config.cameras if self._loader.config.pixels else ()
-        there = {camera.name for camera in episode.cameras}
-        mask = np.array([name in there for name in wanted], bool)
-        height, width = self._loader.height_px // 2, self._loader.width_px // 2
-        frames = np.zeros((len(instants), len(wanted), 6, height, width), np.uint8)
-        for slot in np.flatnonzero(mask).tolist():
-            out = frames[:, slot : slot + 1]
-            self._stores[number].decode(episode, instants, out, cameras=[wanted[slot]])
-        return frames, mask
-
-
-def _instants(
-    time_s: npt.NDArray[np.float64],
-    first: int,
-    rate_hz: float,
-    spec: WindowSpec,
-) -> npt.NDArray[np.int64]:
-    """The stored instants nearest to a window's times, rising."""
-    if spec.rate_hz is None:
-        return np.arange(first, first + spec.frames)
-    span = min(spec.span(rate_hz) + 1, len(time_s) - first)
-    stored = time_s[first : first + span]
-    aims = time_s[first] + np.arange(spec.frames) / spec.rate_hz
-    after = np.clip(np.searchsorted(stored, aims), 1, len(stored) - 1) if span > 1 else 0
-    nearer = np.abs(stored[after] - aims) < np.abs(stored[after - 1] - aims)
-    return first + np.where(nearer, after, after - 1) if span > 1 else np.full(spec.frames, first)
+        Raises `ValueError` where it was taken with another seed, or lies past the epoch's end.
+        """
+        if state["seed"] != self.config.seed:
+            raise ValueError(f"the state is of seed {state['seed']}, not {self.config.seed}")
+        if self._count(state["window"]) == 0:
+            raise ValueError(f"an epoch of {len(self._mixture)} windows has no such place: {state}")
+        self._epoch, self._window = state["epoch"], state["window"]

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from opendojo.loader.ring import ORDER
 from opendojo.store import Episode, Store
 
 __all__ = ["Split", "WindowSpec", "WindowTable"]
 
 Split = Literal["train", "held-out", "all"]
+Ints = npt.NDArray[np.int64]
+
+_PIECE = 1 << 16
+"""Episodes looked at together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,21 +55,56 @@ class WindowSpec:
             return self.frames
         return int((self.frames - 1) * rate_hz / self.rate_hz + 0.5) + 1
 
+    def spans(self, rates_hz: npt.NDArray[np.float64]) -> Ints:
+        """As `span`, of many rates at once: int64 [n] of float64 [n]."""
+        if self.rate_hz is None:
+            return np.full(len(rates_hz), self.frames, np.int64)
+        return ((self.frames - 1) * rates_hz / self.rate_hz + 0.5).astype(np.int64) + 1
 
-def split_at(episode: Episode, spec: WindowSpec, gop_frames: int, held_out_share: float) -> int:
-    """The instant from which an episode is held out; training sees nothing from there on.
+
+def split_at(instants: Ints, spans: Ints, gop_frames: int, held_out_share: float) -> Ints:
+    """The instant from which each episode is held out; training sees nothing from there on.
 
     The last `held_out_share` of it, and at least one window; an episode too short for a window on
-    either side is all training's.
+    either side is all training's. All int64 [n].
     """
-    span = spec.span(episode.rate_hz)
-    last_start = (episode.instants - span) // gop_frames * gop_frames
-    cut = min(int(episode.instants * (1.0 - held_out_share)), last_start)
-    return cut if cut >= span and held_out_share > 0 else episode.instants
+    last_start = (instants - spans) // gop_frames * gop_frames
+    cut = np.minimum((instants * (1.0 - held_out_share)).astype(np.int64), last_start)
+    return np.where((cut >= spans) & (held_out_share > 0), cut, instants)
+
+
+class _AllEpisodes(Sequence[tuple[int, Episode]]):
+    """Store number and episode of every episode of several stores, each made when asked for."""
+
+    def __init__(self, stores: Sequence[Store]) -> None:
+        self._stores = stores
+        self.ends = np.cumsum([len(store.episodes) for store in stores], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[int, Episode]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[int, Episode]]: ...
+    def __getitem__(self, place: int | slice) -> tuple[int, Episode] | list[tuple[int, Episode]]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        store, number = self.locate(range(len(self))[place])
+        return store, self._stores[store].episodes[number]
+
+    def locate(self, place: int) -> tuple[int, int]:
+        """Store number, and the episode's number in it."""
+        store = int(np.searchsorted(self.ends, place, side="right"))
+        return store, place - (int(self.ends[store - 1]) if store else 0)
 
 
 class WindowTable:
-    """Every window of a split over several stores, numbered; each is found by bisection."""
+    """Every window of a split over several stores, numbered; each is found by bisection.
+
+    Costs 16 bytes per episode, nothing per window. Raises `ValueError` for a flag in `without`
+    that no store knows.
+    """
 
     def __init__(
         self,
@@ -72,31 +112,48 @@ class WindowTable:
         spec: WindowSpec,
         split: Split,
         held_out_share: float,
-        repeats: Sequence[int],
+        *,
+        stride_groups: int = 1,
+        without: Sequence[str] = (),
     ) -> None:
-        self.episodes: list[tuple[int, Episode]] = []
-        """Store number and episode, for those with at least one window."""
-        self.cuts: list[int] = []
-        """For each of them, the instant at which what the split may see ends."""
-        counts: list[int] = []
-        self._first: list[int] = []
-        self._gop = [store.spec.gop_frames for store in stores]
+        self.episodes = _AllEpisodes(stores)
+        """Store number and episode, each made when asked for."""
+        self._stores = stores
+        self._spec = spec
+        self._strides = [store.spec.gop_frames * stride_groups for store in stores]
+        self._flags = _flag_bits(without)
+        total = len(self.episodes)
+        self._begin = np.zeros(total, np.int32)
+        self.cuts = np.empty(total, np.int32)
+        """For each episode, the instant at which what the split may see ends."""
+        self._ends = np.empty(total, np.int64)
+        self.windows: list[int] = []
+        """Windows of each store."""
+        first = 0
         for number, store in enumerate(stores):
-            gop = store.spec.gop_frames
-            for episode in store.episodes:
-                cut = split_at(episode, spec, gop, held_out_share)
-                begin, end = {
-                    "train": (0, cut),
-                    "held-out": (-(-cut // gop) * gop, episode.instants),
-                    "all": (0, episode.instants),
-                }[split]
-                windows = (end - begin - spec.span(episode.rate_hz)) // gop + 1
-                if windows > 0:
-                    self.episodes += [(number, episode)] * repeats[number]
-                    self.cuts += [end] * repeats[number]
-                    self._first += [begin] * repeats[number]
-                    counts += [windows] * repeats[number]
-        self._ends = np.cumsum(counts, dtype=np.int64)
+            count = len(store.episodes)
+            # Piece by piece: what is made on the way would outweigh what stays.
+            for at in range(0, count, _PIECE):
+                piece = slice(at, min(at + _PIECE, count))
+                whole = slice(first + piece.start, first + piece.stop)
+                begin, end = _visible(store, piece, spec, split, held_out_share)
+                self._begin[whole], self.cuts[whole] = begin, end
+                self._ends[whole] = self._counted(number, piece, begin, end)
+            self.windows.append(int(self._ends[first : first + count].sum()))
+            first += count
+        np.cumsum(self._ends, out=self._ends)
+
+    def _counted(self, number: int, piece: slice, begin: Ints, end: Ints) -> Ints:
+        """Windows of each episode of a piece of a store."""
+        store, stride = self._stores[number], self._strides[number]
+        spans = self._spec.spans(store.episodes.rate_hz[piece])
+        counts = np.maximum((end - begin - spans) // stride + 1, 0)
+        if self._flags:
+            for place in np.flatnonzero(counts).tolist():
+                starts = begin[place] + stride * np.arange(counts[place])
+                clean = self._clean(store, piece.start + place, starts, int(spans[place]))
+                counts[place] = np.count_nonzero(clean)
+        return counts
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -104,6 +161,60 @@ class WindowTable:
     def find(self, window: int) -> tuple[int, int]:
         """Place in `episodes` and first instant of a window."""
         place = int(np.searchsorted(self._ends, window, side="right"))
-        before = int(self._ends[place - 1]) if place else 0
-        gop = self._gop[self.episodes[place][0]]
-        return place, self._first[place] + (window - before) * gop
+        nth = window - (int(self._ends[place - 1]) if place else 0)
+        store, number = self.episodes.locate(place)
+        begin, stride = int(self._begin[place]), self._strides[store]
+        if not self._flags:
+            return place, begin + nth * stride
+        span = self._spec.span(float(self._stores[store].episodes.rate_hz[number]))
+        starts = np.arange(begin, int(self.cuts[place]) - span + 1, stride)
+        clean = self._clean(self._stores[store], number, starts, span)
+        return place, int(starts[clean][nth])
+
+    def orders(self, windows: Ints) -> npt.NDArray[np.void]:
+        """What each of these windows is, `ring.ORDER` [n]; `keep` is 0."""
+        out = np.zeros(len(windows), ORDER)
+        places = np.searchsorted(self._ends, windows, side="right")
+        before = np.where(places > 0, self._ends[places - 1], 0)
+        stores = np.searchsorted(self.episodes.ends, places, side="right")
+        before_store = np.where(stores > 0, self.episodes.ends[stores - 1], 0)
+        out["window"], out["store"], out["episode"] = windows, stores, places - before_store
+        if self._flags:
+            out["first"] = [self.find(window)[1] for window in windows.tolist()]
+        else:
+            strides = np.array(self._strides, np.int64)[stores]
+            out["first"] = self._begin[places] + (windows - before) * strides
+        out["end"] = self.cuts[places]
+        return out
+
+    def _clean(self, store: Store, number: int, starts: Ints, span: int) -> npt.NDArray[np.bool_]:
+        """Which of the windows at `starts` cover no flagged group of pictures."""
+        flagged = (store.episodes.gop_flags(number) & self._flags) != 0
+        before = np.concatenate([[0], np.cumsum(flagged)])
+        gop = store.spec.gop_frames
+        return before[(starts + span - 1) // gop + 1] == before[starts // gop]
+
+
+def _visible(
+    store: Store, piece: slice, spec: WindowSpec, split: Split, held_out_share: float
+) -> tuple[Ints, Ints]:
+    """First instant and end of what a split may see of each episode of a piece of a store."""
+    gop = store.spec.gop_frames
+    instants = store.episodes.instants[piece]
+    nothing = np.zeros_like(instants)
+    if split == "all":
+        return nothing, instants
+    spans = spec.spans(store.episodes.rate_hz[piece])
+    cut = split_at(instants, spans, gop, held_out_share)
+    return (nothing, cut) if split == "train" else (-(-cut // gop) * gop, instants)
+
+
+def _flag_bits(names: Sequence[str]) -> int:
+    if not names:
+        return 0
+    from opendojo.store.quality import FLAGS
+
+    unknown = [name for name in names if name not in FLAGS]
+    if unknown:
+        raise ValueError(f"no flag {unknown[0]!r}: choose of {', '.join(FLAGS)}")
+    return int(np.bitwise_or.reduce([FLAGS[name] for name in names]))

@@ -72,7 +72,7 @@ class Recipe:
     """How frames are kept."""
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     """What training reads."""
-    clip_repeats: int = 3
+    clip_weight: float = 3.0
     """How often the user's own windows come for each time the drawn ones do."""
     net: NetConfig = field(default_factory=NetConfig)
     """The network."""

@@ -77,7 +77,7 @@ def _run(
     loader = Loader(usable, _loader_config(recipe, len(usable)))
     home = folder / "train" / recipe.key(loader.fingerprint)
     trained = _train(recipe, loader, home / "network", ledger, on_progress, blind=False)
-    blind_loader = Loader(usable, replace(_loader_config(recipe, len(usable)), pixels=False))
+    blind_loader = Loader(usable, replace(_loader_config(recipe, len(usable)), colour="none"))
     _train(recipe, blind_loader, home / "blind", ledger, on_progress, blind=True)
     loading = _loading(usable, loader.config, ledger, on_progress)
     facts = {
@@ -132,12 +132,12 @@ def _with_windows(stores: Iterable[Store], recipe: Recipe) -> list[Store]:
     return [
         store
         for store in stores
-        if len(WindowTable([store], config.window, "train", config.held_out_share, (1,)))
+        if len(WindowTable([store], config.window, "train", config.held_out_share))
     ]
 
 
 def _loader_config(recipe: Recipe, stores: int) -> LoaderConfig:
-    return replace(recipe.loader, repeats=(1, recipe.clip_repeats)[:stores])
+    return replace(recipe.loader, weights=(1.0, recipe.clip_weight)[:stores])
 
 
 def _train(

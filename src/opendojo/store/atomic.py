@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["file_sha256", "locked", "sync_file", "sync_folder", "write_json"]
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["file_sha256", "locked", "sync_file", "sync_folder", "write_array", "write_json"]
 
 
 def sync_file(path: Path) -> None:
@@ -47,6 +50,19 @@ def write_json(path: Path, document: Any) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> int:
+    """Write a new .npy file; return the bytes of its header.
+
+    `numpy.save` does the same but hides why it failed, such as a full disk.
+    """
+    described = np.lib.format.header_data_from_array_1_0(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, described)
+        header_bytes = file.tell()
+        file.write(np.ascontiguousarray(array).tobytes())
+    return header_bytes
 
 
 def file_sha256(path: Path) -> str:

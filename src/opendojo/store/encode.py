@@ -1,9 +1,7 @@
-"""Clips into one MP4 per camera: H.264, closed groups of pictures, made to be decoded fast.
+"""Clips into one video file per camera: closed groups of pictures, made to be decoded fast.
 
 Each clip gets an encoder of its own, so its bytes depend on the clip and the store's dials alone,
 never on what was encoded before it; packets of several clips then follow one another in one file.
-No CABAC, no deblocking, no B frames, one slice: some 1.9 times the decoding speed of x264's
-defaults for a quarter more bytes (`docs/log.md`).
 """
 
 from __future__ import annotations
@@ -15,81 +13,100 @@ from typing import Any
 
 import av
 import numpy as np
-from av.codec.context import Flags
 from av.video.frame import PictureType
 
 from opendojo.clip import Frame
+from opendojo.store.codec import CODECS, make_encoder
 from opendojo.store.layout import StoreSpec
+from opendojo.store.psnr import Probe
 
-__all__ = ["VideoFile", "read_packets"]
+__all__ = ["ClipEncoder", "VideoFile", "read_head", "read_packets"]
+
+
+class ClipEncoder:
+    """Encodes one clip of one camera; packets come in the order of the frames, one each."""
+
+    def __init__(self, spec: StoreSpec, fps: int, crf: int) -> None:
+        self._encoder: Any = make_encoder(spec, fps, crf)
+        self._time_base = Fraction(1, fps)
+        self.frames = 0
+        """Frames taken in so far."""
+
+    @property
+    def extradata(self) -> bytes:
+        """The headers; known once a frame was taken in."""
+        return bytes(self._encoder.extradata or b"")
+
+    def add(self, frame: Frame) -> list[Any]:
+        """Take in the next frame; return the packets that are ready."""
+        picture = _picture(frame)
+        picture.pts = self.frames
+        picture.time_base = self._time_base
+        # x264 would make a keyframe wherever the source had one; groups must be even.
+        picture.pict_type = PictureType.NONE
+        self.frames += 1
+        return self._encoder.encode(picture)
+
+    def end(self) -> list[Any]:
+        """The packets that were held back."""
+        return self._encoder.encode(None) if self.frames else []
 
 
 class VideoFile:
     """An MP4 of one camera that grows clip by clip; `close` before reading it."""
 
     def __init__(self, path: Path, spec: StoreSpec, fps: int) -> None:
-        self._spec = spec
-        self._fps = fps
+        self._spec, self._fps = spec, fps
         self._container = av.open(str(path), "w", format="mp4")
-        self._stream: Any = self._container.add_stream("libx264", rate=fps)
-        self._configure(self._stream.codec_context)
+        self._stream: Any = self._container.add_stream(CODECS[spec.codec].encoder, rate=fps)
+        make_encoder(spec, fps, spec.quality, self._stream.codec_context)
         self._stream.time_base = Fraction(1, fps)
         self._container.start_encoding()
-        self._encoder: Any = None
-        self._clip_frames = 0
+        self._clip: ClipEncoder | None = None
+        self._probe: Probe | None = None
         self._first = 0
 
-    def _configure(self, context: Any) -> None:
-        spec = self._spec
-        context.width, context.height = spec.width_px, spec.height_px
-        context.pix_fmt = "yuv420p"
-        context.time_base = Fraction(1, self._fps)
-        context.framerate = Fraction(self._fps)
-        context.gop_size = spec.gop_frames
-        context.max_b_frames = 0
-        context.thread_count = 1  # more threads would cut the picture into slices
-        context.options = {
-            "preset": spec.preset,
-            "crf": str(spec.crf),
-            "x264-params": (
-                f"keyint={spec.gop_frames}:min-keyint={spec.gop_frames}:scenecut=0:open-gop=0:"
-                "bframes=0:cabac=0:no-deblock=1:weightp=0:threads=1"
-            ),
-        }
-
-    def begin_clip(self) -> None:
-        """Start a clip: its first frame opens a group of pictures."""
-        assert self._encoder is None, "the clip before was not ended"
-        self._encoder = av.CodecContext.create("libx264", "w")
-        self._configure(self._encoder)
-        self._encoder.flags |= Flags.global_header
-        self._clip_frames = 0
+    def begin_clip(self, crf: int | None = None) -> None:
+        """Start a clip, in the quality asked for; its first frame opens a group of pictures."""
+        assert self._clip is None, "the clip before was not ended"
+        self._clip = ClipEncoder(self._spec, self._fps, self._spec.quality if crf is None else crf)
+        self._probe = Probe(self._spec)
 
     def add(self, frame: Frame) -> None:
         """Encode one frame of the clip that was begun."""
-        picture = _picture(frame)
-        picture.pts = self._clip_frames
-        picture.time_base = Fraction(1, self._fps)
-        # x264 would make a keyframe wherever the source had one; groups must be even.
-        picture.pict_type = PictureType.NONE
-        self._clip_frames += 1
-        self._mux(self._encoder.encode(picture))
+        assert self._clip is not None, "begin_clip comes first"
+        assert self._probe is not None
+        self._probe.source(frame)
+        self._mux(self._clip.add(frame))
 
-    def end_clip(self) -> int:
-        """Write out what the encoder still holds; return the clip's number of frames."""
-        if self._clip_frames:
-            self._mux(self._encoder.encode(None))
-        self._encoder = None
-        self._first += self._clip_frames
-        return self._clip_frames
+    def end_clip(self) -> float:
+        """Write out what the encoder still holds; return the luma PSNR of its sampled groups.
+
+        NaN where the clip has no frames.
+        """
+        clip, probe = self._clip, self._probe
+        assert clip is not None, "begin_clip comes first"
+        assert probe is not None
+        self._mux(clip.end())
+        self._first += clip.frames
+        self._clip = self._probe = None
+        return probe.end()
 
     def _mux(self, packets: list[Any]) -> None:
+        assert self._probe is not None
         for packet in packets:
+            self._probe.coded(packet, self._headers)
             packet.pts += self._first
             packet.dts = packet.pts
             packet.time_base = Fraction(1, self._fps)
             packet.stream = self._stream
             self._container.mux(packet)
+
+    def _headers(self) -> bytes:
+        assert self._clip is not None
+        known = bytes(self._stream.codec_context.extradata or b"")
+        assert self._clip.extradata == known, "clips of one file must share their headers"
+        return known
 
     def close(self) -> None:
         """Finish the file."""
@@ -112,3 +129,11 @@ def read_packets(path: Path) -> Iterator[tuple[int, int, bool]]:
             if packet.size:
                 assert packet.pos is not None
                 yield packet.pos, packet.size, packet.is_keyframe
+
+
+def read_head(path: Path, spec: StoreSpec) -> tuple[str, bytes]:
+    """Codec and extradata that decode the packets of a video file."""
+    if CODECS[spec.codec].headers_in_band:
+        return spec.codec, b""
+    with av.open(str(path)) as container:
+        return spec.codec, bytes(container.streams.video[0].codec_context.extradata or b"")

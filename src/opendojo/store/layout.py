@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from opendojo.clip import Camera, Clip, Log, Pose
+from opendojo.store.codec import CODECS
 
-__all__ = ["Episode", "StoreSpec", "camera_from_json", "camera_to_json", "dataset_name"]
+__all__ = [
+    "CHUNK_FILES",
+    "LOG_COLUMNS",
+    "Episode",
+    "StoreSpec",
+    "camera_from_json",
+    "camera_to_json",
+    "dataset_name",
+    "index_dtype",
+    "nominal_fps",
+    "part_path",
+    "video_key",
+]
 
 CHUNK_FILES = 1000
 """Files a LeRobot chunk folder holds at most."""
-
-TASK = "drive"
-"""The one task of LeRobot's task table."""
-
-ROW_COLUMNS = ("timestamp", "frame_index", "episode_index", "index", "task_index", "time_s")
-"""Columns of a data file before those of `clip.Log`."""
 
 LOG_COLUMNS = Log.names()
 
@@ -33,10 +43,17 @@ class StoreSpec:
     """Height of every frame; even."""
     gop_frames: int = 8
     """Frames of a closed group of pictures; windows start on its first."""
-    crf: int = 20
-    """x264's constant rate factor: lower is better and larger, 18 is near transparent."""
+    codec: Literal["h264", "mpeg2", "hevc", "av1"] = "h264"
+    """H.264 plays everywhere; MPEG-2 decodes 1.4 times as fast from 1.4 times the bytes; HEVC and
+    AV1 pack smaller and decode slower, for archives."""
+    crf: int | None = None
+    """The codec's own quality number, lower is better: constant rate factor, or quantiser scale
+    of MPEG-2. None takes the codec's usual one (20 for H.264)."""
+    psnr_db: float | None = None
+    """Target PSNR of luma. Where set, each camera of each clip gets the largest quality number
+    that reaches it on sampled groups, and `crf` counts only for clips that cannot be sampled."""
     preset: str = "veryfast"
-    """x264's preset: how hard the encoder searches. It does not change decoding speed."""
+    """How hard x264 or x265 searches. It does not change decoding speed."""
 
     def __post_init__(self) -> None:
         if self.width_px < 16 or self.height_px < 16 or self.width_px % 2 or self.height_px % 2:
@@ -46,8 +63,30 @@ class StoreSpec:
             )
         if not 1 <= self.gop_frames <= 250:
             raise ValueError(f"gop_frames must be 1 to 250, not {self.gop_frames}")
-        if not 0 <= self.crf <= 51:
-            raise ValueError(f"crf must be 0 to 51, not {self.crf}")
+        if self.codec not in CODECS:
+            raise ValueError(f"codec must be one of {', '.join(CODECS)}, not {self.codec!r}")
+        codec = CODECS[self.codec]
+        if min(self.width_px, self.height_px) < codec.least_px:
+            raise ValueError(f"{self.codec} needs sides of {codec.least_px} pixels or more")
+        if self.crf is None:
+            object.__setattr__(self, "crf", codec.usual)
+        elif not codec.best <= self.crf <= codec.worst:
+            raise ValueError(
+                f"crf of {self.codec} must be {codec.best} to {codec.worst}, not {self.crf}"
+            )
+        if self.psnr_db is not None and not 20 <= self.psnr_db <= 60:
+            raise ValueError(f"psnr_db must be 20 to 60, not {self.psnr_db}")
+
+    @property
+    def quality(self) -> int:
+        """The quality number asked for, or the codec's usual one."""
+        assert self.crf is not None, "filled in when it was made"
+        return self.crf
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one decoded frame: planes y, u, v one after the other, without padding."""
+        return self.width_px * self.height_px * 3 // 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +94,6 @@ class Episode:
     """One clip as the store keeps it. An instant is one frame of every camera."""
 
     clip_id: str
-    source: str
     origin: str
     """`recorded` or `drawn`."""
     dataset: str
@@ -66,8 +104,6 @@ class Episode:
     """Number of the file (of video, data, index) that holds it."""
     row: int
     """Its first row in the part's packet index."""
-    data_row: int
-    """Its first row in the part's data file."""
     instants: int
     """Frames of each camera."""
     rate_hz: float
@@ -79,6 +115,20 @@ class Episode:
     def frames(self) -> int:
         """Frames of all its cameras together."""
         return self.instants * len(self.cameras)
+
+
+def index_dtype(cameras: Sequence[str]) -> np.dtype[Any]:
+    """One row of a packet index: an instant's time and log, and each camera's packet and flags."""
+    fields: list[tuple[str, str]] = [("time_s", "<f8")]
+    fields += [(name, "<f8") for name in LOG_COLUMNS]
+    for camera in cameras:
+        fields += [
+            (f"{camera}.offset", "<i8"),
+            (f"{camera}.bytes", "<i4"),
+            (f"{camera}.key", "|u1"),
+            (f"{camera}.flags", "|u1"),
+        ]
+    return np.dtype(fields)
 
 
 def dataset_name(clip: Clip) -> str:
@@ -114,52 +164,3 @@ def camera_from_json(line: str) -> Camera:
     mount = Pose(**raw.pop("mount"))
     distortion = tuple(float(k) for k in raw.pop("distortion"))
     return Camera(**raw, mount=mount, distortion=distortion)
-
-
-def info_json(dataset: str, fps: int, cameras: list[str], spec: StoreSpec, total: Any) -> Any:
-    """The `meta/info.json` of a dataset, as LeRobotDataset v3.0 has it.
-
-    `total` holds `episodes` and `frames` (LeRobot counts an instant as one frame).
-    """
-
-    def column(dtype: str) -> dict[str, Any]:
-        return {"dtype": dtype, "shape": [1], "names": None}
-
-    features: dict[str, Any] = {
-        video_key(name): {
-            "dtype": "video",
-            "shape": [spec.height_px, spec.width_px, 3],
-            "names": ["height", "width", "channels"],
-            "info": {
-                "video.height": spec.height_px,
-                "video.width": spec.width_px,
-                "video.codec": "h264",
-                "video.pix_fmt": "yuv420p",
-                "video.is_depth_map": False,
-                "video.fps": fps,
-                "video.channels": 3,
-                "has_audio": False,
-            },
-        }
-        for name in cameras
-    }
-    features["timestamp"] = column("float32")
-    for name in ("frame_index", "episode_index", "index", "task_index"):
-        features[name] = column("int64")
-    for name in ("time_s", *LOG_COLUMNS):
-        features[name] = column("float64")
-    return {
-        "codebase_version": "v3.0",
-        "robot_type": "car",
-        "total_episodes": total["episodes"],
-        "total_frames": total["frames"],
-        "total_tasks": 1,
-        "chunks_size": CHUNK_FILES,
-        "data_files_size_in_mb": 100,
-        "video_files_size_in_mb": 200,
-        "fps": fps,
-        "splits": {"train": f"0:{total['episodes']}"},
-        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-        "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
-        "features": features,
-    }

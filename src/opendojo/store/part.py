@@ -1,26 +1,36 @@
 """Staging: whole clips encoded into files that a publisher only has to name and list.
 
 A part is one file per camera, one log table, one packet index, and may hold many clips. Staging
+measures what the encoder did to the frames, flags those that are bad, and
 touches nothing of the store, so it can run in any process, be killed and be run again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy.typing as npt
 
-from opendojo.clip import BadClip, Camera, Clip, Frame, Log
-from opendojo.store.atomic import sync_file
-from opendojo.store.encode import VideoFile, read_packets
-from opendojo.store.layout import LOG_COLUMNS, StoreSpec, camera_to_json, dataset_name, nominal_fps
+from opendojo.clip import BadClip, Camera, Clip, Log
+from opendojo.store.atomic import sync_file, write_array
+from opendojo.store.choose import choose_quality
+from opendojo.store.encode import VideoFile, read_head, read_packets
+from opendojo.store.layout import (
+    LOG_COLUMNS,
+    StoreSpec,
+    camera_to_json,
+    dataset_name,
+    index_dtype,
+    nominal_fps,
+)
+from opendojo.store.quality import Inspector
 
 __all__ = ["StagedClip", "StagedPart", "stage_part"]
 
@@ -39,6 +49,10 @@ class StagedClip:
     """First row in the part's index and log."""
     instants: int
     """Frames of each camera kept; 0 where none could be read."""
+    psnr_db: tuple[float, ...]
+    """Each camera's luma PSNR, measured on sampled groups; NaN where no frame was kept."""
+    crf: tuple[int, ...]
+    """Each camera's quality number."""
     damage: BadClip | None = None
     """Why it broke off, where it did; the instants before are good."""
 
@@ -56,7 +70,7 @@ class StagedPart:
     fps: int
     camera_names: tuple[str, ...]
     folder: Path
-    """Holds `<camera>.mp4`, `log.parquet` and `index.arrow`, if any clip has frames."""
+    """Holds `<camera>.mp4`, `log.parquet`, `index.npy`, `index.json`, if any clip has frames."""
     clips: tuple[StagedClip, ...]
 
     @property
@@ -77,14 +91,24 @@ def stage_part(clips: Sequence[Clip], spec: StoreSpec, staging: Path) -> list[St
     return [_stage(name, group, spec, staging) for name, group in groups.items()]
 
 
+@dataclass(slots=True, kw_only=True)
+class _Kept:
+    """What was kept of one clip."""
+
+    time_s: npt.NDArray[np.float64]
+    flags: npt.NDArray[np.uint8]
+    """Quality flags, [instants, cameras]."""
+    psnr_db: tuple[float, ...]
+    damage: BadClip | None
+
+
 def _stage(dataset: str, clips: list[Clip], spec: StoreSpec, staging: Path) -> StagedPart:
     folder = staging / uuid.uuid4().hex
     folder.mkdir(parents=True)
     fps = nominal_fps(clips[0].rate_hz)
     names = tuple(camera.name for camera in clips[0].cameras)
     staged: list[StagedClip] = []
-    times: list[np.ndarray[Any, Any]] = []
-    logs: list[dict[str, Any]] = []
+    rows: list[npt.NDArray[Any]] = []
     row = 0
     with contextlib.ExitStack() as files:
         videos: list[VideoFile] = []
@@ -92,21 +116,21 @@ def _stage(dataset: str, clips: list[Clip], spec: StoreSpec, staging: Path) -> S
             videos.append(VideoFile(folder / f"{name}.mp4", spec, fps))
             files.callback(videos[-1].close)
         for clip in clips:
-            time_s, damage = _encode(clip, spec, videos)
-            staged.append(_staged(clip, spec, row, len(time_s), damage))
-            times.append(time_s)
-            logs.append(_log_columns(clip.log, time_s))
-            row += len(time_s)
+            crf = (spec.quality,) * len(names)
+            if spec.psnr_db is not None:
+                crf = choose_quality(clip, spec, fps)
+            kept = _encode(clip, spec, crf, videos)
+            staged.append(_staged(clip, spec, row, crf, kept))
+            rows.append(_index_rows(names, clip.log, kept))
+            row += len(kept.time_s)
     if row:
-        _write_tables(folder, names, spec, staged, times, logs)
+        _write_tables(folder, names, spec, staged, np.concatenate(rows))
     return StagedPart(
         dataset=dataset, fps=fps, camera_names=names, folder=folder, clips=tuple(staged)
     )
 
 
-def _staged(
-    clip: Clip, spec: StoreSpec, row: int, instants: int, damage: BadClip | None
-) -> StagedClip:
+def _staged(clip: Clip, spec: StoreSpec, row: int, crf: tuple[int, ...], kept: _Kept) -> StagedClip:
     fitted: list[Camera] = [c.fitted(spec.width_px, spec.height_px) for c in clip.cameras]
     return StagedClip(
         clip_id=clip.clip_id,
@@ -115,37 +139,49 @@ def _staged(
         rate_hz=clip.rate_hz,
         cameras=tuple(camera_to_json(camera) for camera in fitted),
         row=row,
-        instants=instants,
+        instants=len(kept.time_s),
+        psnr_db=kept.psnr_db,
+        crf=crf,
+        damage=kept.damage,
+    )
+
+
+def _encode(clip: Clip, spec: StoreSpec, crf: tuple[int, ...], videos: list[VideoFile]) -> _Kept:
+    times: list[float] = []
+    flags: list[list[int]] = []
+    damage: BadClip | None = None
+    inspectors = [Inspector() for _ in videos]
+    for video, number in zip(videos, crf, strict=True):
+        video.begin_clip(number)
+    try:
+        for step in clip.frames(spec.width_px, spec.height_px):
+            for video, frame in zip(videos, step, strict=True):
+                video.add(frame)
+            flags.append([see(frame) for see, frame in zip(inspectors, step, strict=True)])
+            times.append(step[0].time_s)
+    except BadClip as bad:
+        damage = bad
+    psnr_db = tuple(video.end_clip() for video in videos)
+    if not times and damage is None:
+        damage = BadClip(clip.source, "it holds no frames", remedy="record it again")
+    return _Kept(
+        time_s=np.array(times, np.float64),
+        flags=np.array(flags, np.uint8).reshape(-1, len(videos)),
+        psnr_db=psnr_db,
         damage=damage,
     )
 
 
-def _encode(
-    clip: Clip, spec: StoreSpec, videos: list[VideoFile]
-) -> tuple[np.ndarray[Any, Any], BadClip | None]:
-    times: list[float] = []
-    damage: BadClip | None = None
-    for video in videos:
-        video.begin_clip()
-    steps: Iterator[tuple[Frame, ...]] = clip.frames(spec.width_px, spec.height_px)
-    try:
-        for step in steps:
-            for video, frame in zip(videos, step, strict=True):
-                video.add(frame)
-            times.append(step[0].time_s)
-    except BadClip as bad:
-        damage = bad
-    for video in videos:
-        video.end_clip()
-    if not times and damage is None:
-        damage = BadClip(clip.source, "it holds no frames", remedy="record it again")
-    return np.array(times, np.float64), damage
-
-
-def _log_columns(log: Log | None, time_s: np.ndarray[Any, Any]) -> dict[str, Any]:
-    known = {} if log is None else log.at(time_s).columns()
-    nothing = np.full(len(time_s), np.nan)
-    return {name: known.get(name, nothing) for name in LOG_COLUMNS}
+def _index_rows(names: tuple[str, ...], log: Log | None, kept: _Kept) -> npt.NDArray[Any]:
+    """Rows of the packet index, all but where the packets lie."""
+    rows = np.zeros(len(kept.time_s), index_dtype(names))
+    rows["time_s"] = kept.time_s
+    known = {} if log is None else log.at(kept.time_s).columns()
+    for column in LOG_COLUMNS:
+        rows[column] = known.get(column, np.nan)
+    for place, name in enumerate(names):
+        rows[f"{name}.flags"] = kept.flags[:, place]
+    return rows
 
 
 def _write_tables(
@@ -153,26 +189,28 @@ def _write_tables(
     names: tuple[str, ...],
     spec: StoreSpec,
     staged: list[StagedClip],
-    times: list[np.ndarray[Any, Any]],
-    logs: list[dict[str, Any]],
+    rows: npt.NDArray[Any],
 ) -> None:
-    time_s = np.concatenate(times)
-    columns = {name: np.concatenate([log[name] for log in logs]) for name in LOG_COLUMNS}
-    pq.write_table(pa.table({"time_s": time_s, **columns}), str(folder / "log.parquet"))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    starts = {clip.row for clip in staged if clip.instants}
-    index: dict[str, Any] = {"time_s": time_s}
+    log = {name: np.ascontiguousarray(rows[name]) for name in ("time_s", *LOG_COLUMNS)}
+    pq.write_table(pa.table(log), str(folder / "log.parquet"))
+
+    starts = [clip.row for clip in staged if clip.instants]
+    heads: dict[str, Any] = {}
     for name in names:
         video = folder / f"{name}.mp4"
         packets = np.array(list(read_packets(video)), np.int64).reshape(-1, 3)
-        if len(packets) != len(time_s):
-            raise OSError(f"{video}: {len(packets)} packets written of {len(time_s)}: disk full?")
-        assert all(packets[row, 2] for row in starts), "a clip does not start with a key packet"
-        index[f"{name}.offset"] = packets[:, 0]
-        index[f"{name}.bytes"] = packets[:, 1].astype(np.int32)
-        index[f"{name}.key"] = packets[:, 2].astype(np.uint8)
-    table = pa.table(index)
-    with pa.ipc.new_file(str(folder / "index.arrow"), table.schema) as writer:
-        writer.write_table(table)
+        if len(packets) != len(rows):
+            raise OSError(f"{video}: {len(packets)} packets written of {len(rows)}: disk full?")
+        assert packets[starts, 2].all(), "a clip does not start with a key packet"
+        for place, column in enumerate(("offset", "bytes", "key")):
+            rows[f"{name}.{column}"] = packets[:, place]
+        codec, extradata = read_head(video, spec)
+        heads[name] = {"codec": codec, "extradata": extradata.hex()}
+    header_bytes = write_array(folder / "index.npy", rows)
+    beside = {"cameras": heads, "rows": len(rows), "header_bytes": header_bytes}
+    (folder / "index.json").write_text(json.dumps(beside))
     for file in folder.iterdir():
         sync_file(file)

@@ -1,4 +1,4 @@
-"""A store: ordinary files on disk that hold a fleet's frames at training size."""
+"""A store: ordinary files on disk, or behind a url, that hold a fleet's frames at training size."""
 
 from __future__ import annotations
 
@@ -13,55 +13,79 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from opendojo.clip import Log
 from opendojo.store.atomic import write_json
-from opendojo.store.decode import PacketIndex, PacketReader
+from opendojo.store.catalogue import CATALOGUE, Episodes, Segment
+from opendojo.store.decode import PacketReader
+from opendojo.store.files import CacheSpec, LocalFiles, RemoteFiles, files_at
 from opendojo.store.layout import (
     LOG_COLUMNS,
     Episode,
     StoreSpec,
-    camera_from_json,
+    index_dtype,
     part_path,
     video_key,
 )
 from opendojo.store.part import StagedPart
-from opendojo.store.publish import POINTER, publish_parts, staging_folder, sweep
+from opendojo.store.publish import POINTER, publish_parts
+from opendojo.store.sweep import staging_folder, sweep
 
 __all__ = ["Store"]
 
 FORMAT = "opendojo-store"
-VERSION = 1
+VERSION = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """What the reader must know of a part beside its rows."""
+
+    index: str
+    """File of its packet index."""
+    header_bytes: int
+    """Bytes of the index before its first row."""
+    videos: dict[str, str]
+    """File of each camera's video."""
+    heads: dict[str, tuple[str, bytes]]
+    """Codec and extradata of each camera's video."""
 
 
 class Store:
     """Frames of many clips, each reachable by its instant. Use `Store.open` or `Store.create`.
 
     A store object is a view of the moment it was opened; `reload` sees what was published since.
+    It is pickled as that view. One thread at a time uses it.
     """
 
-    def __init__(self, path: Path, pointer: dict[str, Any]) -> None:
-        self.path = path
+    def __init__(self, files: LocalFiles | RemoteFiles, pointer: dict[str, Any]) -> None:
+        self.files = files
+        """The store's files by name and byte range."""
         self.spec = StoreSpec(**pointer["spec"])
         self._pointer = pointer
-        self._reader = PacketReader()
-        self._index = lru_cache(maxsize=64)(self._load_index)
-        self._log_table = lru_cache(maxsize=64)(self._load_log_table)
+        self._segments = [Segment(files, line["name"]) for line in pointer["segments"]]
+        self._reader = PacketReader(self.spec)
+        self._part = lru_cache(maxsize=16384)(self._load_part)
+        self._dtype = lru_cache(maxsize=None)(self._index_dtype)
 
     @classmethod
-    def open(cls, path: str | Path) -> Store:
-        """Open a store that is there. Raises `ValueError` where there is none."""
-        root = Path(path)
-        try:
-            pointer = json.loads((root / POINTER).read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            raise ValueError(f"{root} is no store: make one with `opendojo ingest`") from None
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{root / POINTER} is damaged ({error}): ingest again") from None
-        if pointer.get("format") != FORMAT or pointer.get("version") != VERSION:
-            raise ValueError(f"{root / POINTER} is not of a format this version reads")
-        return cls(root, pointer)
+    def open(cls, path: str | Path, cache: CacheSpec | None = None) -> Store:
+        """Open a store that is there, in a folder or at a url that fsspec knows.
+
+        `cache` bounds what is kept of a remote store on this disk. Raises `ValueError` where there
+        is no store, or one of another version.
+        """
+        files = files_at(path, cache)
+        if not files.exists(POINTER):
+            raise ValueError(f"{path} is no store: make one with `opendojo ingest`")
+        while True:
+            pointer = _read_pointer(files)
+            try:
+                return cls(files, pointer)
+            except ValueError:
+                # A writer may have merged segments away since the pointer was read.
+                if _read_pointer(files)["generation"] == pointer["generation"]:
+                    raise
 
     @classmethod
     def create(cls, path: str | Path, spec: StoreSpec | None = None) -> Store:
@@ -79,21 +103,40 @@ class Store:
             sweep(root, spec)
             return store
         root.mkdir(parents=True, exist_ok=True)
-        strangers = [p.name for p in root.iterdir() if not p.name.startswith(".")]
+        strangers = [
+            p.name for p in root.iterdir() if not p.name.startswith(".") and p.name != CATALOGUE
+        ]
         if strangers:
             raise ValueError(f"{root} is no store and holds {strangers[0]}: choose an empty folder")
+        (root / CATALOGUE).mkdir(exist_ok=True)
         document = {
             "format": FORMAT,
             "version": VERSION,
             "spec": dataclasses.asdict(spec),
-            "parts": [],
+            "generation": 0,
+            "segments": [],
+            "retired": [],
+            "datasets": {},
         }
         write_json(root / POINTER, document)
         return cls.open(root)
 
+    @property
+    def url(self) -> str:
+        """Where the store is: its folder's path, or its url."""
+        return self.files.url
+
+    @property
+    def path(self) -> Path:
+        """The folder of a local store. Raises `ValueError` where the store is remote."""
+        if isinstance(self.files, LocalFiles):
+            return self.files.root
+        raise ValueError(f"{self.url} is read only from here: copy the store to a local disk first")
+
     def reload(self) -> Store:
         """The store as it is now."""
-        return Store.open(self.path)
+        cache = self.files.cache if isinstance(self.files, RemoteFiles) else None
+        return Store.open(self.url, cache)
 
     def staging(self) -> AbstractContextManager[Path]:
         """A folder to stage parts in, removed at the end."""
@@ -108,57 +151,67 @@ class Store:
         """The content of `store.json`."""
         return self._pointer
 
-    def clip_ids(self) -> set[str]:
-        """Ids of every clip the store holds."""
-        return {clip for part in self._pointer["parts"] for clip in part["clips"]}
-
     @property
+    def segments(self) -> Sequence[Segment]:
+        """The catalogue's segments."""
+        return self._segments
+
+    @cached_property
     def fingerprint(self) -> str:
-        """A hash of what the store holds, whatever the order in which it came."""
-        known = json.dumps([dataclasses.asdict(self.spec), sorted(self.clip_ids())])
+        """A hash of what the store holds, whatever the order and the layout in which it came."""
+        lines = self._pointer["segments"]
+        total = sum(int(line["sum"], 16) for line in lines) % (1 << 128)
+        clips = sum(line["clips"] for line in lines)
+        known = json.dumps([dataclasses.asdict(self.spec), clips, f"{total:032x}"], sort_keys=True)
         return hashlib.sha256(known.encode()).hexdigest()[:16]
 
     @property
     def frames(self) -> int:
         """Frames of all cameras of all clips."""
-        return sum(part["instants"] * len(part["cameras"]) for part in self._pointer["parts"])
+        return sum(line["frames"] for line in self._pointer["segments"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all published files of its datasets."""
+        return sum(counted["bytes"] for counted in self._pointer["datasets"].values())
 
     @cached_property
-    def episodes(self) -> tuple[Episode, ...]:
+    def episodes(self) -> Episodes:
         """Every clip, in the order of their ids, whatever the order in which they came."""
-        found = [e for part in self._pointer["parts"] for e in self._part_episodes(part)]
-        return tuple(sorted(found, key=lambda episode: episode.clip_id))
+        datasets = self._pointer["datasets"]
+        cameras = {name: tuple(datasets[name]["cameras"]) for name in sorted(datasets)}
+        return Episodes(self._segments, cameras, self.spec.gop_frames)
 
-    def _part_episodes(self, part: dict[str, Any]) -> list[Episode]:
-        path = self._file(part["dataset"], "meta/episodes", part["part"], ".parquet")
-        return [
-            Episode(
-                clip_id=row["clip_id"],
-                source=row["source"],
-                origin=row["origin"],
-                dataset=part["dataset"],
-                number=row["episode_index"],
-                part=part["part"],
-                row=row["row"],
-                data_row=row["data_row"],
-                instants=row["length"],
-                rate_hz=row["rate_hz"],
-                cameras=tuple(camera_from_json(line) for line in row["cameras"]),
-            )
-            for row in pq.read_table(str(path)).to_pylist()
-        ]
+    def clip_ids(self) -> set[str]:
+        """Ids of every clip the store holds."""
+        return set(self.episodes.clip_ids())
+
+    def holds(self, clip_id: str) -> bool:
+        """Whether the store has that clip; found by bisection."""
+        return any(segment.before(clip_id)[1] for segment in self._segments)
+
+    def source(self, episode: Episode) -> str:
+        """Where a clip came from, for people. It reads a Parquet file."""
+        import pyarrow.parquet as pq
+
+        name = self._file(episode.dataset, "meta/episodes", episode.part, ".parquet")
+        table = pq.read_table(str(self.files.local(name)), columns=["row", "source"])
+        rows = table.column("row").to_pylist()
+        return table.column("source")[rows.index(episode.row)].as_py()
+
+    def rows(self, episode: Episode, first: int, count: int) -> npt.NDArray[Any]:
+        """Rows of the packet index from an instant on, `index_dtype` [count], by one read."""
+        assert 0 <= first <= first + count <= episode.instants, (first, count, episode)
+        dtype = self._dtype(episode.dataset)
+        part = self._part(episode.dataset, episode.part)
+        offset = part.header_bytes + (episode.row + first) * dtype.itemsize
+        data = self.files.read_range(part.index, offset, count * dtype.itemsize)
+        return np.frombuffer(data, dtype)
 
     def log(self, episode: Episode) -> Log:
         """An episode's log at the times of its frames; absent columns are NaN throughout."""
-        table = self._log_table(episode.dataset, episode.part)
-        rows = slice(episode.data_row, episode.data_row + episode.instants)
-        return Log(**{name: table[name][rows] for name in ("time_s", *LOG_COLUMNS)})
-
-    def _load_log_table(self, dataset: str, part: int) -> dict[str, npt.NDArray[np.float64]]:
-        columns = ["time_s", *LOG_COLUMNS]
-        path = self._file(dataset, "data", part, ".parquet")
-        table = pq.read_table(str(path), columns=columns)
-        return {name: table.column(name).to_numpy() for name in columns}
+        rows = self.rows(episode, 0, episode.instants)
+        return Log(**{n: np.ascontiguousarray(rows[n]) for n in ("time_s", *LOG_COLUMNS)})
 
     def decode(
         self,
@@ -166,35 +219,111 @@ class Store:
         instants: Sequence[int],
         out: npt.NDArray[np.uint8],
         cameras: Sequence[str] | None = None,
+        rows: npt.NDArray[Any] | None = None,
     ) -> None:
         """Decode chosen instants of chosen cameras (all by default) into `out`.
 
-        `instants` rise (one may repeat); `out` is uint8 [len(instants), cameras, 6, height / 2,
-        width / 2]. Cheapest where the first lies on a group boundary. A `Store` is used by one
-        thread at a time.
+        `instants` rise (one may repeat); `out` is uint8 [len(instants), cameras, frame_bytes] with
+        frames of `StoreSpec.frame_bytes`, its last axis without gaps. `rows`, where they were read
+        already, are `self.rows` from the group boundary at or before the first instant on to the
+        last one or further. Cheapest where the first instant lies on a boundary. Raises
+        `ValueError` naming the file where packets cannot be read or do not decode.
         """
-        names = [c.name for c in episode.cameras] if cameras is None else list(cameras)
-        assert instants[0] >= 0, instants
-        assert instants[-1] < episode.instants, instants
-        start = instants[0] - instants[0] % self.spec.gop_frames
-        rows = slice(episode.row + start, episode.row + instants[-1] + 1)
+        gop = self.spec.gop_frames
+        start = instants[0] - instants[0] % gop
+        count = instants[-1] + 1 - start
+        if rows is None:
+            rows = self.rows(episode, start, count)
+        names = [c.name for c in episode.cameras] if cameras is None else cameras
         wanted = [instant - start for instant in instants]
-        index = self._index(episode.dataset, episode.part)
+        part = self._part(episode.dataset, episode.part)
+        rows = rows[:count]
         for place, name in enumerate(names):
-            offsets = index.column(f"{name}.offset")[rows]
-            sizes = index.column(f"{name}.bytes")[rows]
-            path = self._file(episode.dataset, f"videos/{video_key(name)}", episode.part, ".mp4")
-            self._reader.decode(path, offsets, sizes, wanted, out[:, place])
+            data, sizes = self._read(part, name, rows)
+            try:
+                self._reader.decode(part.heads[name], data, sizes, wanted, out[:, place])
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.url}/{part.videos[name]}: {error}, clip {episode.clip_id}, "
+                    f"instants {start} to {instants[-1]}: run `opendojo store verify --decode`"
+                ) from error
 
-    def _load_index(self, dataset: str, part: int) -> PacketIndex:
-        return PacketIndex(self._file(dataset, "index", part, ".arrow"))
+    def packets(self, episode: Episode, camera: str, first: int, count: int) -> list[bytes]:
+        """Encoded packets of one camera, one per instant, as they lie in its video file."""
+        part = self._part(episode.dataset, episode.part)
+        data, sizes = self._read(part, camera, self.rows(episode, first, count))
+        ends = np.cumsum(sizes).tolist()
+        return [data[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
-    def _file(self, dataset: str, kind: str, part: int, suffix: str) -> Path:
-        return self.path / dataset / part_path(kind, part, suffix)
+    def extradata(self, episode: Episode, camera: str) -> tuple[str, bytes]:
+        """Codec (as `StoreSpec.codec`) and the headers that decode a camera's packets."""
+        return self.head(episode.dataset, episode.part, camera)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
+    def head(self, dataset: str, part: int, camera: str) -> tuple[str, bytes]:
+        """Codec and headers of one part's video."""
+        return self._part(dataset, part).heads[camera]
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        fresh = Store.open(state["path"])
-        self.__dict__.update(fresh.__dict__)
+    def _read(self, part: _Part, camera: str, rows: npt.NDArray[Any]) -> tuple[bytes, list[int]]:
+        """Packets of one camera end to end, and their sizes."""
+        sizes: list[int] = rows[f"{camera}.bytes"].tolist()
+        offsets = rows[f"{camera}.offset"]
+        begin = int(offsets[0])
+        size = int(offsets[-1]) - begin + sizes[-1]
+        if size != sum(sizes):
+            raise ValueError(f"{self.url}/{part.index} is damaged: run `opendojo store verify`")
+        return self.files.read_range(part.videos[camera], begin, size), sizes
+
+    def _load_part(self, dataset: str, part: int) -> _Part:
+        document = json.loads(self.files.read(self._file(dataset, "index", part, ".json")))
+        return _Part(
+            index=self._file(dataset, "index", part, ".npy"),
+            header_bytes=document["header_bytes"],
+            videos={
+                name: self._file(dataset, f"videos/{video_key(name)}", part, ".mp4")
+                for name in document["cameras"]
+            },
+            heads={
+                name: (head["codec"], bytes.fromhex(head["extradata"]))
+                for name, head in document["cameras"].items()
+            },
+        )
+
+    def _index_dtype(self, dataset: str) -> np.dtype[Any]:
+        return index_dtype(self._pointer["datasets"][dataset]["cameras"])
+
+    def _file(self, dataset: str, kind: str, part: int, suffix: str) -> str:
+        return f"{dataset}/{part_path(kind, part, suffix)}"
+
+    def __reduce__(self) -> Any:
+        return _as_of, (self.files, self._pointer)
+
+
+def _as_of(files: LocalFiles | RemoteFiles, pointer: dict[str, Any]) -> Store:
+    """The store as that pointer saw it, even where its segments were merged into others since."""
+    try:
+        return Store(files, pointer)
+    except ValueError:
+        now = Store.open(files.url, files.cache if isinstance(files, RemoteFiles) else None)
+        if any(name not in now.pointer["datasets"] for name in pointer["datasets"]):
+            raise
+    store = Store(files, {**pointer, "segments": now.pointer["segments"]})
+    for segment in store.segments:  # clips of a dataset are numbered in the order they came in
+        segment.limit({name: counted["clips"] for name, counted in pointer["datasets"].items()})
+    store.pointer["segments"] = pointer["segments"]
+    return store
+
+
+def _read_pointer(files: LocalFiles | RemoteFiles) -> dict[str, Any]:
+    name = f"{files.url}/{POINTER}"
+    try:
+        pointer = json.loads(files.read(POINTER))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} is damaged ({error}): ingest again") from None
+    if not isinstance(pointer, dict) or pointer.get("format") != FORMAT:
+        raise ValueError(f"{name} is not of a format this version reads")
+    if pointer.get("version") != VERSION:
+        raise ValueError(
+            f"{name} is of format version {pointer.get('version')}, this program reads {VERSION}: "
+            "ingest again into an empty folder"
+        )
+    return pointer

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from opendojo.store.atomic import file_sha256
-from opendojo.store.decode import PacketIndex
-from opendojo.store.encode import read_packets
-from opendojo.store.layout import Episode, part_path, video_key
-from opendojo.store.publish import leftovers
+from opendojo.store.catalogue import CATALOGUE
+from opendojo.store.encode import read_head, read_packets
+from opendojo.store.layout import Episode, index_dtype, part_path, video_key
+from opendojo.store.quality import FLAGS
+from opendojo.store.segments import id_sum
 from opendojo.store.store import Store
+from opendojo.store.sweep import leftovers
 
 __all__ = ["Fault", "store_stats", "verify_store"]
 
@@ -32,20 +34,22 @@ _RESTORE = "restore the file from a copy, or remove the store and ingest again"
 
 
 def verify_store(store: Store, *, decode: bool = False) -> list[Fault]:
-    """Check every listed file by size and hash, and every index against its video.
+    """Check every listed file by size and hash, every index against its video, the catalogue.
 
     With `decode`, every frame is decoded as well. Returns what is wrong; nothing is changed.
     """
-    faults: list[Fault] = []
-    for part in store.pointer["parts"]:
-        found = _check_files(store, part)
-        if not found:
-            found = _check_index(store, part)
-        faults += found
-    bad = {fault.file.split("/")[0] for fault in faults}
+    faults = _check_catalogue(store)
+    for segment in store.segments:
+        for line in segment.file_table().to_pylist():
+            faults += _check_file(store, line)
+    bad = {fault.file for fault in faults}
+    for dataset, counted in store.pointer["datasets"].items():
+        for part in range(counted["parts"]):
+            faults += _check_index(store, dataset, part, counted["cameras"], bad)
     if decode:
+        damaged = {fault.file.split("/")[0] for fault in faults}
         for episode in store.episodes:
-            if episode.dataset not in bad:
+            if episode.dataset not in damaged:
                 faults += _check_decode(store, episode)
     for path in leftovers(store.path, store.pointer):
         name = str(path.relative_to(store.path))
@@ -60,77 +64,153 @@ def verify_store(store: Store, *, decode: bool = False) -> list[Fault]:
     return faults
 
 
-def _check_files(store: Store, part: dict[str, Any]) -> list[Fault]:
+def _check_catalogue(store: Store) -> list[Fault]:
     faults: list[Fault] = []
-    for name, (size, digest) in part["files"].items():
-        path = store.path / part["dataset"] / name
-        label = f"{part['dataset']}/{name}"
-        if not path.is_file():
-            faults.append(Fault(file=label, cause="missing", remedy=_RESTORE))
-        elif path.stat().st_size != size:
-            cause = f"{path.stat().st_size} bytes where {size} were published"
-            faults.append(Fault(file=label, cause=cause, remedy=_RESTORE))
-        elif file_sha256(path) != digest:
-            faults.append(Fault(file=label, cause="content differs (SHA-256)", remedy=_RESTORE))
+    for segment, line in zip(store.segments, store.pointer["segments"], strict=True):
+        rows = segment.rows
+        ids = rows["clip_id"]
+        groups = -(-rows["instants"].astype(np.int64) // store.spec.gop_frames)
+        whole = (
+            len(rows) == line["clips"]
+            and int(rows["instants"].sum()) == line["instants"]
+            and id_sum(segment.clip_ids()) == int(line["sum"], 16)
+            and bool((ids[1:] > ids[:-1]).all())
+            and int(groups.sum()) == len(segment.gops)
+        )
+        if not whole:
+            cause = "the catalogue does not hold what the pointer says"
+            faults.append(Fault(file=f"{CATALOGUE}/{line['name']}", cause=cause, remedy=_RESTORE))
     return faults
 
 
-def _check_index(store: Store, part: dict[str, Any]) -> list[Fault]:
-    home = store.path / part["dataset"]
-    index = PacketIndex(home / part_path("index", part["part"], ".arrow"))
-    for camera in part["cameras"]:
-        name = part_path(f"videos/{video_key(camera)}", part["part"], ".mp4")
-        packets = np.array(list(read_packets(home / name)), np.int64).reshape(-1, 3)
-        columns = [index.column(f"{camera}.{c}") for c in ("offset", "bytes", "key")]
+def _check_file(store: Store, line: dict[str, Any]) -> list[Fault]:
+    label = f"{line['dataset']}/{line['path']}"
+    path = store.path / label
+    if not path.is_file():
+        return [Fault(file=label, cause="missing", remedy=_RESTORE)]
+    if path.stat().st_size != line["bytes"]:
+        cause = f"{path.stat().st_size} bytes where {line['bytes']} were published"
+        return [Fault(file=label, cause=cause, remedy=_RESTORE)]
+    if file_sha256(path) != line["sha256"]:
+        return [Fault(file=label, cause="content differs (SHA-256)", remedy=_RESTORE)]
+    return []
+
+
+def _check_index(
+    store: Store, dataset: str, part: int, cameras: list[str], bad: set[str]
+) -> list[Fault]:
+    """Compare a part's index with its videos, where their files are whole."""
+    name = f"{dataset}/{part_path('index', part, '.npy')}"
+    videos = {c: f"{dataset}/{part_path(f'videos/{video_key(c)}', part, '.mp4')}" for c in cameras}
+    if bad & {name, name.removesuffix("npy") + "json", *videos.values()}:
+        return []
+    index = np.load(store.path / name)
+    if index.dtype != index_dtype(cameras):
+        return [Fault(file=name, cause="its columns are not the log's", remedy=_RESTORE)]
+    for camera, video in videos.items():
+        packets = np.array(list(read_packets(store.path / video)), np.int64).reshape(-1, 3)
+        columns = [index[f"{camera}.{c}"] for c in ("offset", "bytes", "key")]
         if not np.array_equal(packets, np.stack(columns, 1)):
             cause = "the packet index does not match the video"
-            return [Fault(file=f"{part['dataset']}/{name}", cause=cause, remedy=_RESTORE)]
+            return [Fault(file=video, cause=cause, remedy=_RESTORE)]
+        if store.head(dataset, part, camera) != read_head(store.path / video, store.spec):
+            cause = "the headers beside the packet index do not match the video"
+            return [Fault(file=video, cause=cause, remedy=_RESTORE)]
     return []
 
 
 def _check_decode(store: Store, episode: Episode) -> list[Fault]:
-    spec, cameras = store.spec, len(episode.cameras)
-    out = np.empty((64, cameras, 6, spec.height_px // 2, spec.width_px // 2), np.uint8)
+    step = store.spec.gop_frames
+    out = np.empty((step, len(episode.cameras), store.spec.frame_bytes), np.uint8)
     try:
-        for first in range(0, episode.instants, 64):
-            instants = range(first, min(first + 64, episode.instants))
+        for first in range(0, episode.instants, step):
+            instants = range(first, min(first + step, episode.instants))
             store.decode(episode, instants, out[: len(instants)])
     except ValueError as error:
-        file = f"{episode.dataset} episode {episode.number} ({episode.source})"
+        file = f"{episode.dataset} episode {episode.number} ({store.source(episode)})"
         return [Fault(file=file, cause=str(error), remedy=_RESTORE)]
     return []
 
 
 def store_stats(store: Store) -> dict[str, Any]:
-    """What a store holds: clips, frames, seconds, bytes, labelled share, by dataset and in all."""
-    datasets: dict[str, dict[str, Any]] = {}
-    for part in store.pointer["parts"]:
-        row = datasets.setdefault(
-            part["dataset"],
-            {"clips": 0, "instants": 0, "cameras": part["cameras"], "fps": part["fps"], "bytes": 0,
-             "video_bytes": 0, "seconds": 0.0, "with_path": 0, "drawn": 0},
-        )  # fmt: skip
-        row["clips"] += len(part["clips"])
-        row["instants"] += part["instants"]
-        row["bytes"] += sum(size for size, _ in part["files"].values())
-        row["video_bytes"] += sum(s for n, (s, _) in part["files"].items() if n.endswith(".mp4"))
-    for episode in store.episodes:
-        row = datasets[episode.dataset]
-        row["seconds"] += episode.instants / episode.rate_hz
-        row["drawn"] += episode.origin == "drawn"
-        log = store.log(episode)
-        row["with_path"] += log.x_m is not None and not np.isnan(log.x_m).all()
-    for row in datasets.values():
-        row["frames"] = row["instants"] * len(row["cameras"])
-        row["video_bytes_per_frame"] = row["video_bytes"] / max(row["frames"], 1)
+    """What a store holds: clips, frames, seconds, bytes, by dataset and in all.
+
+    Of each dataset also the share of clips with a path, of frames with each quality flag, and per
+    camera the bytes of a frame and the measured luma PSNR (mean and least over clips). Reads the
+    index of every part.
+    """
+    datasets = {
+        name: _dataset_stats(store, name, counted)
+        for name, counted in sorted(store.pointer["datasets"].items())
+    }
     return {
         "path": str(store.path),
         "fingerprint": store.fingerprint,
         "width_px": store.spec.width_px,
         "height_px": store.spec.height_px,
         "gop_frames": store.spec.gop_frames,
+        "codec": store.spec.codec,
         "clips": len(store.episodes),
         "frames": store.frames,
-        "bytes": sum(row["bytes"] for row in datasets.values()),
+        "bytes": store.size_bytes,
         "datasets": datasets,
     }
+
+
+def _dataset_stats(store: Store, name: str, counted: dict[str, Any]) -> dict[str, Any]:
+    cameras = counted["cameras"]
+    tally = _Tally(cameras)
+    for part in range(counted["parts"]):
+        tally.add(store, name, part)
+    frames = counted["instants"] * len(cameras)
+    return {
+        "clips": counted["clips"],
+        "instants": counted["instants"],
+        "cameras": cameras,
+        "fps": counted["fps"],
+        "bytes": counted["bytes"],
+        "video_bytes": sum(tally.video_bytes.values()),
+        "seconds": tally.seconds,
+        "with_path": tally.with_path,
+        "drawn": tally.drawn,
+        "frames": frames,
+        "video_bytes_per_frame": sum(tally.video_bytes.values()) / frames,
+        "flagged": {flag: count / frames for flag, count in tally.flagged.items()},
+        "by_camera": {
+            camera: {
+                "bytes_per_frame": tally.video_bytes[camera] / counted["instants"],
+                "psnr_db": float(np.mean(tally.psnr_db[camera])),
+                "least_psnr_db": float(np.min(tally.psnr_db[camera])),
+            }
+            for camera in cameras
+        },
+    }
+
+
+class _Tally:
+    """Sums over the parts of a dataset."""
+
+    def __init__(self, cameras: list[str]) -> None:
+        self.seconds = 0.0
+        self.with_path = self.drawn = 0
+        self.flagged = dict.fromkeys(FLAGS, 0)
+        self.video_bytes = dict.fromkeys(cameras, 0)
+        self.psnr_db: dict[str, list[float]] = {camera: [] for camera in cameras}
+
+    def add(self, store: Store, dataset: str, part: int) -> None:
+        """Count one part."""
+        import pyarrow.parquet as pq
+
+        home = store.path / dataset
+        index = np.load(home / part_path("index", part, ".npy"), mmap_mode="r")
+        clips = pq.read_table(str(home / part_path("meta/episodes", part, ".parquet")))
+        for clip in clips.to_pylist():
+            rows = index[clip["row"] : clip["row"] + clip["length"]]
+            self.seconds += clip["length"] / clip["rate_hz"]
+            self.drawn += clip["origin"] == "drawn"
+            self.with_path += not np.isnan(rows["x_m"]).all()
+            for camera, found in self.psnr_db.items():
+                found.append(clip[f"psnr_db/{camera}"])
+                self.video_bytes[camera] += int(rows[f"{camera}.bytes"].sum(dtype=np.int64))
+                for flag, bit in FLAGS.items():
+                    self.flagged[flag] += int(np.count_nonzero(rows[f"{camera}.flags"] & bit))

@@ -117,12 +117,13 @@ def _losses(
     ahead = network.config.forecast_steps
     until = max(0, batch.speed_mps.shape[1] - ahead)
     speed_mask = batch.speed_mask & _speed_shown(len(batch.speed_mps), state, config)
-    output = network(batch.frames, batch.camera_mask, batch.speed_mps, speed_mask, until)
+    frames = batch.frames  # packed anew at each call
+    output = network(frames, batch.camera_mask, batch.speed_mps, speed_mask, until)
     times_s = network.path_head.times_s
     terms = {"path": path_loss(output.path_m, batch.path_m, batch.path_mask, times_s)}
     if output.forecast is None:
         return terms | {"forecast": torch.zeros(())}
-    target = network.small_luma(batch.frames[:, ahead:, 0])
+    target = network.small_luma(frames[:, ahead:, 0])
     there = batch.camera_mask[:, :1].expand(-1, until)
     return terms | {"forecast": forecast_loss(output.forecast, target, there)}
 

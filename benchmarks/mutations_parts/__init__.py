@@ -1,0 +1,1 @@
+"""Recordings of every kind, and ways to damage them."""
