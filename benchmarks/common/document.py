@@ -100,7 +100,11 @@ class Section:
 
     def add(self, key: str, what: str, values: Sequence[float] | float, unit: str) -> Figure:
         """A row of the table; `values` are the repeats of one run."""
-        figure = Figure.of([values] if isinstance(values, (int, float)) else values, unit)
+        plain = [values] if isinstance(values, (int, float)) else values
+        return self.put(key, what, Figure.of(plain, unit))
+
+    def put(self, key: str, what: str, figure: Figure) -> Figure:
+        """A row of the table that was worked out from others."""
         self.figures[f"{self.name}.{key}"] = figure
         self.rows.append((what, str(figure)))
         return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.document import Section
+from common.document import Figure, Section
 from frames_parts import loader
 from frames_parts.own import Bench
 from opendojo.machine import FLEET_FRAMES_PER_DAY, cores_for, machine_facts
@@ -31,9 +31,10 @@ def run(bench: Bench, measured: Section | None = None) -> Section:
     for codec, most in MOST.items():
         rate = measured.figures[f"loader.{codec}_one_worker"]
         bare = measured.figures[f"loader.{codec}_bare"]
-        ends = [cores_for(r)["cores"] for r in (rate.low, rate.median, rate.high)]
-        section.add(f"{codec}_cores", f"{codec}: cores", ends, "cores")
-        section.bar(f"{codec}_cores", cores_for(rate.median)["cores"], most, "cores", at_most=True)
+        low, middle, high = (cores_for(r)["cores"] for r in (rate.high, rate.median, rate.low))
+        figure = Figure(median=middle, low=low, high=high, n=rate.n, unit="cores")
+        section.put(f"{codec}_cores", f"{codec}: cores", figure)
+        section.bar(f"{codec}_cores", middle, most, "cores", at_most=True)
         section.add(
             f"{codec}_bare_cores",
             f"{codec}: cores for bare decoding alone",

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from batches import make_batch
 from torch import Tensor
 
+from batches import make_batch
 from opendojo.evaluate.driver import path_times
 from opendojo.evaluate.open_loop import constant_velocity_path, open_loop, stop_path
 from opendojo.loader import Batch

@@ -166,6 +166,23 @@ def test_a_damaged_chunk_is_found_by_its_check_sum(tmp_path: Path):
     assert len(steps) < 6
 
 
+def test_lengths_that_lie_are_found_out(tmp_path: Path):
+    path = write_mcap(tmp_path / "a.mcap", stills("/front", 4))
+    whole = path.read_bytes()
+    chunk = 8 + 9 + int.from_bytes(whole[9:17], "little")  # behind the header
+    assert whole[chunk] == 6
+    data = whole.index(b"zstd", chunk) + 4  # the length of the chunk's data
+    for at in (9, chunk + 1, data):
+        for lie in (7, 1 << 32, (1 << 64) - 1):
+            path.write_bytes(whole[:at] + lie.to_bytes(8, "little") + whole[at + 8 :])
+            try:
+                steps, _ = read_all(open_mcap(path), 64, 48)
+            except BadClip as bad:
+                assert bad.cause and bad.remedy
+                continue
+            assert at == data and len(steps) == 4 and frames_equal(steps)  # by its check sum
+
+
 def test_what_holds_no_pictures_is_rejected(tmp_path: Path):
     path = write_mcap(tmp_path / "a.mcap", [pose(k) for k in range(4)])
     with pytest.raises(BadClip, match="no camera's pictures"):

@@ -69,7 +69,7 @@ def test_target_psnr_is_reached_and_every_file_plays_to_the_same_bits(
     tmp_path: Path, codec: Codec
 ) -> None:
     spec = StoreSpec(codec=codec, psnr_db=37.0)
-    clips = two_clips(instants=12)
+    clips = two_clips(instants=16)
     store = Store.create(tmp_path / "s", spec)
     with store.staging() as staging:
         (part,) = stage_part(clips, spec, staging)

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from batches import make_batch
-
 from opendojo.loader.batch import Batch
 
 TIMES_S = np.arange(1, 17) * 0.25

@@ -19,7 +19,7 @@ COMMANDS = {
     "doctor": "is this machine fit: processors, memory, disk, codecs, versions",
     "world": "draw a small fleet and write it as ordinary recordings",
     "ingest": "bring recordings into a store",
-    "store": "verify a store, or say what is in it (stats)",
+    "store": "look after a store: verify, stats, view, tensors, export",
     "train": "train a driving network from a recipe",
     "evaluate": "drive a network and its floors on roads it never saw",
     "bench": "frames/s of a store on this machine, and the cores a fleet's day would need",

@@ -94,7 +94,8 @@ def _faults() -> tuple[type[BaseException], ...]:
     """What broken records lead to."""
     from mcap.exceptions import McapError
 
-    return (McapError, OSError, ValueError, KeyError, struct.error, EOFError, RuntimeError)
+    shapes = (ValueError, KeyError, OverflowError, RuntimeError, struct.error)
+    return (McapError, OSError, EOFError, *shapes)
 
 
 def _records(file: str) -> Iterator[tuple[int, int, bytes]]:

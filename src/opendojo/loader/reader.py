@@ -171,7 +171,8 @@ class Reader:
             return
         if len(group) == 1:
             (window,) = group
-            self._read(window, window.instants, frames[window.row], window.index)
+            # Straight into the ring: its frames are followed by other fields of the slot.
+            self._read(window, window.instants, frames[window.row], window.index, in_place=True)
             return
         union = np.unique(np.concatenate([window.instants for window in group]))
         decoded = np.empty((len(union), *frames.shape[2:]), np.uint8)
@@ -187,6 +188,8 @@ class Reader:
         instants: npt.NDArray[np.int64],
         out: npt.NDArray[np.uint8],
         index: npt.NDArray[Any] | None,
+        *,
+        in_place: bool = False,
     ) -> None:
         wanted = instants.tolist()
         first, last = window.slots[0], window.slots[-1]
@@ -200,7 +203,8 @@ class Reader:
                 self._rgb[window.store].decode(window.episode, wanted, out[:, run], names)
             else:
                 store = self._stores[window.store]
-                store.decode(window.episode, wanted, out[:, run], names, index)
+                pixels = out[:, run]
+                store.decode(window.episode, wanted, pixels, names, index, in_place=in_place)
 
 
 _LABELS = ("time_s", "speed_mps", "speed_mask", "path_m", "path_mask")

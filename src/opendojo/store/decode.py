@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opendojo.store.codec import make_decoder
+from opendojo.store.direct import DirectDecoder, can_hold, open_direct
 from opendojo.store.layout import StoreSpec
 
 __all__ = ["PacketReader"]
@@ -34,6 +35,7 @@ class PacketReader:
         self._u = slice(luma, luma + chroma)
         self._v = slice(luma + chroma, luma + 2 * chroma)
         self._decoders: dict[tuple[str, bytes], Any] = {}
+        self._direct: dict[tuple[str, bytes], DirectDecoder | None] = {}
 
     def decode(
         self,
@@ -42,15 +44,25 @@ class PacketReader:
         sizes: Sequence[int],
         wanted: Sequence[int],
         out: npt.NDArray[np.uint8],
+        *,
+        in_place: bool = False,
     ) -> None:
         """Decode a run of packets that starts at a group's first; keep the frames wanted.
 
         `head` is codec and extradata, `data` the packets end to end, `sizes` their bytes. `wanted`
         are places in the run, rising (one may repeat), the last packet's among them; frame
         wanted[i] is written to out[i], uint8 [frame_bytes]. Packets after the last that is wanted
-        of their group are left out. Raises `ValueError` where the packets do not decode to the
-        frames they should.
+        of their group are left out. `in_place` lets the decoder use `out` as its own memory, which
+        then has to go on for a line after its last row. Raises `ValueError` where the packets do
+        not decode to the frames they should.
         """
+        if in_place and head[0] == "h264" and can_hold(self._width, self._height, out):
+            if head not in self._direct:
+                shape = (self._width, self._height)
+                self._direct[head] = open_direct(head[1], data[: sizes[0]], *shape)
+            if self._direct[head] is not None:
+                self._decode_in_place(head, data, sizes, wanted, out)
+                return
         # one that goes wrong is not put back, so nothing of it reaches the next run
         decoder = self._decoders.pop(head, None) or make_decoder(*head)
         needed = self._needed(wanted)
@@ -73,6 +85,30 @@ class PacketReader:
         except av.error.FFmpegError as error:
             raise ValueError(f"a packet does not decode ({error})") from error
         self._decoders[head] = decoder
+
+    def _decode_in_place(
+        self,
+        head: tuple[str, bytes],
+        data: bytes,
+        sizes: Sequence[int],
+        wanted: Sequence[int],
+        out: npt.NDArray[np.uint8],
+    ) -> None:
+        decoder = self._direct.pop(head)
+        assert decoder is not None
+        needed = self._needed(wanted)
+        targets: list[int | None] = [0] * len(sizes)
+        if needed is not None:
+            targets = [0 if need else None for need in needed]
+        address, step = out.ctypes.data, out.strides[0]
+        for done, place in enumerate(wanted):
+            targets[place] = targets[place] or address + done * step
+        decoder.hold(out)
+        decoder.run(data, sizes, targets)
+        for done in range(1, len(wanted)):
+            if wanted[done] == wanted[done - 1]:
+                out[done] = out[done - 1]
+        self._direct[head] = decoder
 
     def _needed(self, wanted: Sequence[int]) -> list[bool] | None:
         """Which packets of a run have to be decoded; None for all."""

@@ -166,7 +166,7 @@ def _encode(clip: Clip, spec: StoreSpec, crf: tuple[int, ...], videos: list[Vide
         damage = BadClip(clip.source, "it holds no frames", remedy="record it again")
     return _Kept(
         time_s=np.array(times, np.float64),
-        flags=np.array(flags, np.uint8).reshape(-1, len(videos)),
+        flags=np.array(flags, np.uint8).reshape(len(times), len(videos)),
         psnr_db=psnr_db,
         damage=damage,
     )

@@ -24,7 +24,7 @@ LOSSLESS_DB = 100.0
 """What equal pictures are said to have, in place of infinity."""
 
 _EVERY_GROUPS = 16
-_EARLY_GROUPS = (3, 8)
+_EARLY_GROUPS = (1, 3, 8)
 """A `Probe` measures every 16th group of a clip, the first among them, and some early ones, so that
 short clips are not judged by their first group alone."""
 

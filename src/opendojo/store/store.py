@@ -220,14 +220,18 @@ class Store:
         out: npt.NDArray[np.uint8],
         cameras: Sequence[str] | None = None,
         rows: npt.NDArray[Any] | None = None,
+        *,
+        in_place: bool = False,
     ) -> None:
         """Decode chosen instants of chosen cameras (all by default) into `out`.
 
         `instants` rise (one may repeat); `out` is uint8 [len(instants), cameras, frame_bytes] with
         frames of `StoreSpec.frame_bytes`, its last axis without gaps. `rows`, where they were read
         already, are `self.rows` from the group boundary at or before the first instant on to the
-        last one or further. Cheapest where the first instant lies on a boundary. Raises
-        `ValueError` naming the file where packets cannot be read or do not decode.
+        last one or further. `in_place` saves a copy where `out` is memory that goes on for a line
+        of a picture after its end, and does not move while the store is used. Cheapest where the
+        first instant lies on a boundary. Raises `ValueError` naming the file where packets cannot
+        be read or do not decode.
         """
         gop = self.spec.gop_frames
         start = instants[0] - instants[0] % gop
@@ -241,7 +245,8 @@ class Store:
         for place, name in enumerate(names):
             data, sizes = self._read(part, name, rows)
             try:
-                self._reader.decode(part.heads[name], data, sizes, wanted, out[:, place])
+                head, rows_out = part.heads[name], out[:, place]
+                self._reader.decode(head, data, sizes, wanted, rows_out, in_place=in_place)
             except ValueError as error:
                 raise ValueError(
                     f"{self.url}/{part.videos[name]}: {error}, clip {episode.clip_id}, "
