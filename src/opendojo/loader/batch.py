@@ -118,6 +118,10 @@ class Batch:
         """The batch on another device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
+    def with_yuv(self, yuv: Tensor) -> Batch:
+        """The batch with other pictures, uint8 [b, t, c, frame_bytes]."""
+        return dataclasses.replace(self, yuv=yuv)
+
     def clone(self) -> Batch:
         """A copy in memory of its own."""
         return self._each(Tensor.clone)

@@ -40,6 +40,8 @@ class LoaderConfig:
     colour: Literal["yuv", "rgb", "none"] = "yuv"
     """`yuv` as decoders give it; `rgb` is converted by the workers, at twice the bytes; `none`
     reads the logs alone."""
+    decoder: Literal["cpu", "nvdec"] = "cpu"
+    """`nvdec` decodes on the GPU that `Loader.batches` is given as its device, without workers."""
     workers: int | None = None
     """Processes that decode; None takes one per core, 0 a thread of this process."""
     slots: int = 3
@@ -66,6 +68,10 @@ class LoaderConfig:
             raise ValueError(f"held_out_share must be 0 to 1, not {self.held_out_share}")
         if self.colour not in ("yuv", "rgb", "none"):
             raise ValueError(f"colour must be yuv, rgb or none, not {self.colour!r}")
+        if self.decoder not in ("cpu", "nvdec"):
+            raise ValueError(f"decoder must be cpu or nvdec, not {self.decoder!r}")
+        if self.decoder == "nvdec" and (self.colour != "yuv" or self.run != 1):
+            raise ValueError("decoder nvdec gives colour yuv, and takes windows one by one (run 1)")
         if not self.cameras and self.colour != "none":
             raise ValueError("name at least one camera, or set colour to none")
 

@@ -16,6 +16,7 @@ from opendojo.loader.config import LoaderConfig
 from opendojo.loader.crew import Crew
 from opendojo.loader.delivery import delivery_to
 from opendojo.loader.kept import Kept
+from opendojo.loader.nvdec import device_batches
 from opendojo.loader.order import Mixture
 from opendojo.loader.ring import RowsLayout, row_fields
 from opendojo.loader.window import WindowTable
@@ -154,6 +155,11 @@ class Loader(IterableDataset[Batch]):
     ) -> Generator[Batch, None, None]:
         count, slots = self._count(position), self.config.slots
         ids = self._ids(epoch, position, count)
+        if self.config.decoder == "nvdec":
+            if device is None or torch.device(device).type != "cuda":
+                raise ValueError("decoder nvdec needs batches(..., device='cuda')")
+            yield from device_batches(self, self._stores, ids, torch.device(device))
+            return
         leases: dict[int, dict[int, int]] = {}
         crew, asked = self._hire(), 0
         views = [

@@ -22,7 +22,7 @@ from opendojo.loader.lens import lens_rows
 from opendojo.loader.ring import Rows
 from opendojo.store import Episode, Store
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "Window"]
 
 _EPISODES = 4096
 """Episodes kept at hand: a small set is looked up once."""
@@ -31,7 +31,7 @@ _RIGS = 4096
 
 
 @dataclass(slots=True)
-class _Window:
+class Window:
     """A window on its way into a row."""
 
     row: int
@@ -76,17 +76,15 @@ class Reader:
                 _copy_row(self._kept, -place - 1, rows, row)
                 on_row(row)
         fresh = [row for row, place in enumerate(keep) if place >= 0]
-        for group in self._groups(self._labelled(orders, fresh, rows)):
+        for group in self._groups(self.label(orders, fresh, rows)):
             self._decode(group, rows["frames"])
             for window in group:
                 if window.keep:
                     _copy_row(rows, window.row, self._kept, window.keep - 1)
                 on_row(window.row)
 
-    def _labelled(
-        self, orders: npt.NDArray[np.void], fresh: list[int], rows: Rows
-    ) -> list[_Window]:
-        """Everything but the frames of the rows `fresh`."""
+    def label(self, orders: npt.NDArray[np.void], fresh: list[int], rows: Rows) -> list[Window]:
+        """Fill everything but the frames of the rows `fresh`; returns where those are found."""
         if not fresh:
             return []
         windows, columns = [], []
@@ -99,7 +97,7 @@ class Reader:
             rows["camera_mask"][row] = there
             rows["drawn"][row] = episode.origin == "drawn"
             slots = [slot for slot, camera in enumerate(there) if camera]
-            windows.append(_Window(row, keep, number, episode, index, slots, _NONE))
+            windows.append(Window(row, keep, number, episode, index, slots, _NONE))
             columns.append(log)
         rates_hz = np.array([window.episode.rate_hz for window in windows])
         whole = len(fresh) == len(orders)
@@ -143,11 +141,11 @@ class Reader:
                 self._rigs.popitem(last=False)
         return known[1], known[2]
 
-    def _groups(self, windows: list[_Window]) -> list[list[_Window]]:
+    def _groups(self, windows: list[Window]) -> list[list[Window]]:
         """The windows that share frames, together; each of the others alone."""
         if self._config.run == 1:
             return [[window] for window in windows]
-        groups: list[list[_Window]] = []
+        groups: list[list[Window]] = []
         for window in windows:
             before = groups[-1][-1] if groups else None
             if (
@@ -160,7 +158,7 @@ class Reader:
                 groups.append([window])
         return groups
 
-    def _decode(self, group: list[_Window], frames: npt.NDArray[np.uint8]) -> None:
+    def _decode(self, group: list[Window], frames: npt.NDArray[np.uint8]) -> None:
         """Decode the frames of windows that share some, each once."""
         slots = group[0].slots
         if len(slots) < len(self._cameras):
@@ -184,7 +182,7 @@ class Reader:
 
     def _read(
         self,
-        window: _Window,
+        window: Window,
         instants: npt.NDArray[np.int64],
         out: npt.NDArray[np.uint8],
         index: npt.NDArray[Any] | None,
