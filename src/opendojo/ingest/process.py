@@ -32,6 +32,8 @@ __all__ = ["Beat", "Child", "Ended", "Nursery"]
 _START = "import sys; from opendojo.ingest.process import nurse; nurse(int(sys.argv[1]))"
 _BEAT, _READY = "beat", "ready"
 _BEAT_S = 0.25
+_KEPT_BYTES = 32 << 20
+"""Of glibc: what is smaller comes from the heap and stays there."""
 _STARTS = 3
 
 
@@ -100,6 +102,9 @@ class Nursery:
         # The path is the parent's, for what is unpickled may come from anywhere on it.
         environment = {
             **os.environ,
+            # Pictures are taken and given back by the thousand: keep their pages.
+            "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),
+            "MALLOC_TRIM_THRESHOLD_": str(4 * _KEPT_BYTES),
             "PYTHONPATH": os.pathsep.join(sys.path),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
