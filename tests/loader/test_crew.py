@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kills import digest, run_kills
 from loader_kit import equal, filled
 
 from clips import make_clip
+from kills import digest, run_kills
 from opendojo.clip import BadClip
 from opendojo.loader import Loader, LoaderConfig
 from opendojo.store import Store
