@@ -147,10 +147,20 @@ def document(benchmark: str, command: str, sections: Sequence[Section]) -> dict[
 
 
 def save(document: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Keep a document; one of the same machine kind and day is replaced."""
+    """Keep a document; one of the same machine kind and day is replaced.
+
+    Sections that were measured apart at one commit are kept together, each as one run gave it.
+    """
     name = f"{document['benchmark']}_{machine_kind(document['machine'])}_{document['date']}.json"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
+    before = json.loads(path.read_text()) if path.exists() else {}
+    if before.get("commit") == document["commit"]:
+        document = dict(document)
+        for part in ("figures", "bars", "conditions"):
+            document[part] = {**before[part], **document[part]}
+        if document["command"] not in before["command"].split("; "):
+            document["command"] = f"{before['command']}; {document['command']}"
     path.write_text(json.dumps(document, indent=1) + "\n")
     return path
 
