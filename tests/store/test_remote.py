@@ -230,7 +230,7 @@ def test_a_whole_store_opens_by_url_and_decodes_bit_equal_under_faults(
     assert far_store.fingerprint == local.fingerprint
     assert [e.clip_id for e in far_store.episodes] == [e.clip_id for e in local.episodes]
     dice = random.Random(0)
-    for _ in range(40):
+    for _ in range(120):
         place = dice.randrange(len(local.episodes))
         start = 8 * dice.randrange(5)
         frames = [decoded(store, place, range(start, start + 8)) for store in (local, far_store)]
