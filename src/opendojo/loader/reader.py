@@ -76,7 +76,10 @@ class Reader:
                 _copy_row(self._kept, -place - 1, rows, row)
                 on_row(row)
         fresh = [row for row, place in enumerate(keep) if place >= 0]
-        for group in self._groups(self.label(orders, fresh, rows)):
+        self._fetch_rows(orders, fresh)
+        windows = self.label(orders, fresh, rows)
+        self._fetch_packets(windows)
+        for group in self._groups(windows):
             self._decode(group, rows["frames"])
             for window in group:
                 if window.keep:
@@ -110,6 +113,30 @@ class Reader:
         for window, own in zip(windows, instants, strict=True):
             window.instants = own
         return windows
+
+    def _fetch_rows(self, orders: npt.NDArray[np.void], fresh: list[int]) -> None:
+        """Ask a far store for the rows of all windows at once; each alone would wait its turn."""
+        runs: dict[int, list[tuple[Episode, int, int]]] = {}
+        for row in fresh:
+            _, number, _, place, first, end = orders[row].item()
+            if self._stores[number].is_far:
+                episode = self._episode(number, place)
+                count = min(rows_wanted(self._config.window, episode.rate_hz), end - first)
+                runs.setdefault(number, []).append((episode, first, count))
+        for number, wanted in runs.items():
+            self._stores[number].fetch_rows(wanted)
+
+    def _fetch_packets(self, windows: list[Window]) -> None:
+        """The same for their packets."""
+        runs: dict[int, list[tuple[Episode, npt.NDArray[Any], list[str]]]] = {}
+        for window in windows:
+            if self._stores[window.store].is_far:
+                count = int(window.instants[-1] - window.instants[0]) + 1
+                names = [self._cameras[slot] for slot in window.slots]
+                run = (window.episode, window.index[:count], names)
+                runs.setdefault(window.store, []).append(run)
+        for number, wanted in runs.items():
+            self._stores[number].fetch_packets(wanted)
 
     def _find_episode(self, store: int, place: int) -> Episode:
         return self._stores[store].episodes[place]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -207,6 +207,35 @@ class Store:
         offset = part.header_bytes + (episode.row + first) * dtype.itemsize
         data = self.files.read_range(part.index, offset, count * dtype.itemsize)
         return np.frombuffer(data, dtype)
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it lies where reading waits for a network, so that fetching ahead pays."""
+        return isinstance(self.files, RemoteFiles)
+
+    def fetch_rows(self, runs: Iterable[tuple[Episode, int, int]]) -> None:
+        """Bring rows of (episode, first, count) into the cache of a far store, many at once."""
+        ranges = []
+        for episode, first, count in runs:
+            part = self._part(episode.dataset, episode.part)
+            size = self._dtype(episode.dataset).itemsize
+            ranges.append(
+                (part.index, part.header_bytes + (episode.row + first) * size, count * size)
+            )
+        self.files.prefetch(ranges)
+
+    def fetch_packets(
+        self, runs: Iterable[tuple[Episode, npt.NDArray[Any], Sequence[str]]]
+    ) -> None:
+        """Bring packets of (episode, its rows, cameras) into the cache of a far store at once."""
+        ranges = []
+        for episode, rows, names in runs:
+            part = self._part(episode.dataset, episode.part)
+            for name in names:
+                begin = int(rows[f"{name}.offset"][0])
+                end = int(rows[f"{name}.offset"][-1]) + int(rows[f"{name}.bytes"][-1])
+                ranges.append((part.videos[name], begin, end - begin))
+        self.files.prefetch(ranges)
 
     def log(self, episode: Episode) -> Log:
         """An episode's log at the times of its frames; absent columns are NaN throughout."""
