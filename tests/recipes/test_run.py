@@ -97,6 +97,7 @@ def test_the_second_call_does_nothing_again(whole: tuple[Path, dict[str, Any]]) 
     assert again["ingest"]["frames_per_core_s"] == data["ingest"]["frames_per_core_s"]
 
 
+@pytest.mark.slow
 def test_ones_own_clips_join_in_and_bad_ones_are_named(
     whole: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
