@@ -84,6 +84,7 @@ class _Camera:
     drift_db: float | None = None
 
     def report(self) -> CameraReport:
+        """The counts so far, quality in dB; NaN where none was measured."""
         nothing = not self.psnr_frames
         return CameraReport(
             frames=self.frames,

@@ -80,6 +80,7 @@ class _Copies:
             event.synchronize()
 
     def take(self, slot: int) -> Batch:
+        """The batch on the device; the caller's stream waits for its copy."""
         if slot not in self._copied:
             self._crew.wait(slot)
             self._copy(slot)
