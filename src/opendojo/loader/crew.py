@@ -37,7 +37,7 @@ _LOOK_S = 1.0
 """How often at least the crew looks for workers that hang while a batch is waited for."""
 _START_S = 60.0
 """What a worker may take to start, where a disk or its neighbours are slow."""
-_TASK_ROWS = 8
+_TASK_ROWS = 16
 """Rows of a task at most: enough to share the cost of their labels, few enough to spread."""
 
 
@@ -56,7 +56,7 @@ class Crew:
         self._workers = max(wanted, 1)
         self._stores = stores
         self._config = config
-        self._memory = Memory.create(Ring.bytes(config, layout, self._workers))
+        self._memory = Memory.create(Ring.bytes(config, layout, self._workers), huge=True)
         tasks, self._more = os.pipe()
         self._ready, ready = os.pipe()
         os.set_blocking(tasks, False)

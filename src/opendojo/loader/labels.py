@@ -123,39 +123,56 @@ def _instants(time_s: Floats, ends: Ints, spans: Ints, spec: WindowSpec) -> Ints
 
 
 def _paths(table: Floats, ends: Ints, now: Floats, spec: WindowSpec, out: Rows) -> None:
-    begin_s = table[:, :1, _TIME]
+    # Decoding leaves little of numpy in the caches, so a call saved counts more than its numbers.
+    windows, columns = len(table), table.shape[2]
     now_s = now[:, :, _TIME]
-    later_s = (now_s[:, :, None] + spec.path_times_s).reshape(len(table), -1)
-    after = _count_before(table, begin_s, later_s)
-    high = np.clip(after, 1, (ends - 1)[:, None])
-    high += (np.arange(len(table)) * table.shape[1])[:, None]
-    rows = table.reshape(-1, table.shape[2])[:, : _Y + 1]
-    row, row_before = rows[high], rows[high - 1]
+    later_s = now_s[:, :, None] + spec.path_times_s
+    shape = later_s.shape
+    later_s = later_s.reshape(windows, -1)
+    line, apart = _line(table)
+    after = _count_before(line, table, later_s, apart)
+    high = np.minimum(np.maximum(after, 1), ends[:, None] - 1)
+    high += np.arange(0, windows * table.shape[1], table.shape[1])[:, None]
+    rows = table.reshape(-1, columns)
+    row = rows.take(high, 0)
+    high -= 1
+    before = rows.take(high, 0)
     with np.errstate(divide="ignore", invalid="ignore"):  # only where the mask is False
-        share = (later_s - row_before[:, :, 0]) / (row[:, :, 0] - row_before[:, :, 0])
-    share = np.minimum(share, 1.0)[:, :, None]
-    place = row_before[:, :, 1:] + share * (row[:, :, 1:] - row_before[:, :, 1:])
-    place = place.reshape(*now_s.shape, -1, 2) - now[:, :, None, _X : _Y + 1]
+        share = (later_s - before[:, :, _TIME]) / (row[:, :, _TIME] - before[:, :, _TIME])
+    np.minimum(share, 1.0, out=share)
+    dx, dy = (
+        (before[:, :, at] + share * (row[:, :, at] - before[:, :, at])).reshape(shape)
+        - now[:, :, at, None]
+        for at in (_X, _Y)
+    )
     yaw = now[:, :, _YAW, None]
-    cos, sin, dx, dy = np.cos(yaw), np.sin(yaw), place[..., 0], place[..., 1]
-    path = np.stack([cos * dx + sin * dy, cos * dy - sin * dx], -1)
-    end_s = table[np.arange(len(table)), ends - 1, _TIME]
-    mask = (later_s <= end_s[:, None] + _SLACK_S).reshape(path.shape[:3])
-    mask &= np.isfinite(path).all(-1)
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
+    end_s = table[np.arange(windows), ends - 1, _TIME]
+    mask = (later_s <= end_s[:, None] + _SLACK_S).reshape(shape)
+    mask &= np.isfinite(ahead)
+    mask &= np.isfinite(left)
     pushed = table[:, :, _DISTURBED] > 0
     if pushed.any():
-        total = np.zeros((len(table), table.shape[1] + 1), np.int64)
+        total = np.zeros((windows, table.shape[1] + 1), np.int64)
         np.cumsum(pushed, axis=1, out=total[:, 1:])
-        windows = np.arange(len(table))[:, None]
-        later = total[windows, after].reshape(mask.shape)
-        mask &= later == total[windows, _count_before(table, begin_s, now_s)][:, :, None]
+        which = np.arange(windows)[:, None]
+        later = total[which, after].reshape(shape)
+        mask &= later == total[which, _count_before(line, table, now_s, apart)][:, :, None]
     out["path_mask"][:] = mask
-    out["path_m"][:] = np.where(mask[..., None], path, 0.0)
+    path = out["path_m"]
+    path[..., 0] = np.where(mask, ahead, 0.0)
+    path[..., 1] = np.where(mask, left, 0.0)
 
 
-def _count_before(table: Floats, begin_s: Floats, time_s: Floats) -> Ints:
+def _line(table: Floats) -> tuple[Floats, Floats]:
+    """The times of all windows on one axis, and what takes each window's times there, [b, 1]."""
+    apart = np.arange(len(table), dtype=np.float64)[:, None] * np.float64(_APART_S)
+    return (table[:, :, _TIME] - table[:, :1, _TIME] + apart).ravel(), apart
+
+
+def _count_before(line: Floats, table: Floats, time_s: Floats, apart: Floats) -> Ints:
     """Rows of each window before each of its times: int64 [b, k] of float64 [b, k]."""
-    apart = (np.arange(len(table)) * _APART_S)[:, None]
-    line = (table[:, :, _TIME] - begin_s + apart).ravel()
-    found = np.searchsorted(line, (time_s - begin_s + apart - _SLACK_S).ravel())
-    return found.reshape(time_s.shape) - (np.arange(len(table)) * table.shape[1])[:, None]
+    found = line.searchsorted(time_s - table[:, :1, _TIME] + apart - _SLACK_S)
+    found -= np.arange(0, len(line), table.shape[1])[:, None]
+    return found

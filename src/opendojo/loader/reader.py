@@ -91,8 +91,9 @@ class Reader:
         if not fresh:
             return []
         windows, columns = [], []
+        told = orders.tolist()
         for row in fresh:
-            _, number, keep, place, first, end = orders[row].item()
+            _, number, keep, place, first, end = told[row]
             episode = self._episode(number, place)
             index, log = self._index(self._stores[number], episode, first, end)
             lens, there = self._rig(episode.cameras)
@@ -109,7 +110,8 @@ class Reader:
         if not whole:
             for name, values in labels.items():
                 rows[name][fresh] = values
-        instants = instants + orders["first"][fresh][:, None]
+        firsts = orders["first"]
+        instants = instants + (firsts if whole else firsts[fresh])[:, None]
         for window, own in zip(windows, instants, strict=True):
             window.instants = own
         return windows

@@ -7,6 +7,7 @@ slot holds a batch field by field, so each field is one contiguous tensor.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -42,6 +43,9 @@ be kept as number k, -(k + 1) where it is to be copied from there, else 0."""
 
 _PAGE = 4096
 _LINE = 64
+_HUGE = 2 << 20
+_MADV_COLLAPSE = 25
+"""Linux 6.1: make huge pages of what is there, whatever the machine's setting for shared memory."""
 
 
 def row_fields(
@@ -101,19 +105,57 @@ class Memory:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self.map = mmap.mmap(descriptor, 0)
+        self.map = _mapped(descriptor)
 
     @classmethod
-    def create(cls, size: int) -> Memory:
-        """New memory of at least `size` bytes, all zero."""
+    def create(cls, size: int, *, huge: bool = False) -> Memory:
+        """New memory of at least `size` bytes, all zero; `huge` takes huge pages if it can.
+
+        Huge pages are taken at once, the others as they are touched.
+        """
         if hasattr(os, "memfd_create"):
             descriptor = os.memfd_create("opendojo-ring", os.MFD_CLOEXEC)
         else:
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, max(size, _PAGE))
-        return cls(descriptor)
+        huge = huge and size >= _HUGE
+        os.ftruncate(descriptor, -(-size // _HUGE) * _HUGE if huge else max(size, _PAGE))
+        memory = cls(descriptor)
+        if huge:
+            memory._collapse()
+        return memory
+
+    def _collapse(self) -> None:
+        """Make its pages huge; elsewhere than on Linux 6.1 and later they stay as they are."""
+        if not hasattr(self.map, "madvise"):
+            return
+        with contextlib.suppress(OSError):
+            for start in range(0, len(self.map), _HUGE):
+                self.map[start] = 0  # one page has to be there
+                self.map.madvise(_MADV_COLLAPSE, start, _HUGE)
 
     def close(self) -> None:
         """Give the descriptor back; arrays over the map stay good for as long as they live."""
         os.close(self.descriptor)
+
+
+def _mapped(descriptor: int) -> mmap.mmap:
+    """The file mapped, from a multiple of 2 MiB on where that works out: huge pages need it."""
+    first = mmap.mmap(descriptor, 0)
+    if len(first) % _HUGE or _address(first) % _HUGE == 0:
+        return first
+    # Maps are laid one below the other: a small one between moves the next to where it should be.
+    gap = (_address(first) - len(first)) % _HUGE
+    between = mmap.mmap(-1, gap) if gap else None
+    second = mmap.mmap(descriptor, 0)
+    if between is not None:
+        between.close()
+    if _address(second) % _HUGE == 0:
+        first.close()
+        return second
+    second.close()
+    return first
+
+
+def _address(memory: mmap.mmap) -> int:
+    return np.frombuffer(memory, np.uint8).ctypes.data

@@ -97,17 +97,20 @@ class PacketReader:
         decoder = self._direct.pop(head)
         assert decoder is not None
         needed = self._needed(wanted)
-        targets: list[int | None] = [0] * len(sizes)
-        if needed is not None:
-            targets = [0 if need else None for need in needed]
-        address, step = out.ctypes.data, out.strides[0]
-        for done, place in enumerate(wanted):
-            targets[place] = targets[place] or address + done * step
+        address, step, count = out.__array_interface__["data"][0], out.strides[0], len(sizes)
         decoder.hold(out)
-        decoder.run(data, sizes, targets)
-        for done in range(1, len(wanted)):
-            if wanted[done] == wanted[done - 1]:
-                out[done] = out[done - 1]
+        if list(wanted) == list(range(count)):
+            decoder.run(data, sizes, range(address, address + count * step, step))
+        else:
+            targets: list[int | None] = [0] * count
+            if needed is not None:
+                targets = [0 if need else None for need in needed]
+            for done, place in enumerate(wanted):
+                targets[place] = targets[place] or address + done * step
+            decoder.run(data, sizes, targets)
+            for done in range(1, len(wanted)):
+                if wanted[done] == wanted[done - 1]:
+                    out[done] = out[done - 1]
         self._direct[head] = decoder
 
     def _needed(self, wanted: Sequence[int]) -> list[bool] | None:

@@ -14,6 +14,7 @@ a line after the last row.
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -31,10 +32,15 @@ _H264 = 27
 """AV_CODEC_ID_H264."""
 _KEY, _CORRUPT = 2, 1
 """AV_FRAME_FLAG_KEY and AV_FRAME_FLAG_CORRUPT."""
-_DATA, _LINES, _EXTENDED, _WIDTH, _HEIGHT = 0, 64, 96, 104, 108
+_WIDTH, _HEIGHT = 104, 108
 """Offsets in AVFrame, the same since FFmpeg 3."""
 _FLAGS_AFTER_BUF = 92
 """From `buf[0]` to `flags`: eight references, three pointers, two counts; proved before use."""
+_PLANES = struct.Struct("<3Q40x3i20xQ")
+"""The head of AVFrame: three of eight planes, three of eight line sizes, `extended_data`."""
+_SIDES = struct.Struct("<2i")
+_FRAMES = 64
+"""Frames of a decoder that are known by their address; it keeps 36 of them."""
 _PACKET_DATA, _PACKET_SIZE = 24, 32
 """Offsets in AVPacket."""
 _PADDING = 64
@@ -47,7 +53,7 @@ _FREE = ctypes.CFUNCTYPE(None, _Pointer, _Pointer)
 
 def can_hold(width_px: int, height_px: int, out: npt.NDArray[np.uint8]) -> bool:
     """Whether pictures of that size can be decoded into the rows of `out`, uint8 [n, bytes]."""
-    address, step = out.ctypes.data, out.strides[0]
+    address, step = out.__array_interface__["data"][0], out.strides[0]  # cheaper than `ctypes`
     return (
         width_px % (2 * _ALIGN) == 0
         and height_px % 16 == 0
@@ -89,7 +95,7 @@ class _Library:
         self.set = found(
             util, "av_opt_set_int", number, pointer, ctypes.c_char_p, ctypes.c_int64, number
         )
-        self.reference = found(util, "av_buffer_ref", pointer, pointer)
+        self.replace = found(util, "av_buffer_replace", number, ctypes.c_uint64, pointer)
         create = found(
             util, "av_buffer_create", pointer, pointer, ctypes.c_size_t, pointer, pointer, number
         )
@@ -120,7 +126,8 @@ def _library() -> _Library | None:
 
 
 def _address(data: bytes) -> int:
-    return ctypes.cast(ctypes.c_char_p(data), _Pointer).value or 0
+    # `ctypes.cast` would leave a cycle for the collector each time.
+    return _Pointer.from_buffer(ctypes.c_char_p(data)).value or 0
 
 
 class DirectDecoder:
@@ -133,9 +140,14 @@ class DirectDecoder:
         self._packet, self._frame = _Pointer(library.packet()), _Pointer(library.frame())
         self._callback = _GET_BUFFER(self._get_buffer)
         self._send, self._receive = library.send, library.receive
+        self._default, self._replace = library.default, library.replace
+        self._owner = library.owner
         self._buf_at = 0
         self._target = 0
-        self._used = False
+        luma = width_px * height_px
+        self._layout = (luma, luma + luma // 4, width_px, width_px // 2)
+        self._sides = (width_px, height_px)
+        self._views: dict[int, Any] = {}
         self._held: tuple[Any, Any] = (None, None)
         self._configure(extradata)
         packet, frame = self._packet.value or 0, self._frame.value or 0
@@ -184,23 +196,19 @@ class DirectDecoder:
         return True
 
     def _get_buffer(self, context: int, frame: int, flags: int) -> int:
-        """The library's question: where to put the next picture."""
-        sides = (ctypes.c_int * 2).from_address(frame + _WIDTH)
-        if not self._target or sides[0] != self._width or sides[1] != self._height:
-            return self._library.default(context, frame, flags)
-        luma = self._width * self._height
-        planes = (ctypes.c_uint64 * 3).from_address(frame + _DATA)
-        planes[0] = self._target
-        planes[1] = self._target + luma
-        planes[2] = self._target + luma + luma // 4
-        lines = (ctypes.c_int * 3).from_address(frame + _LINES)
-        lines[0] = self._width
-        lines[1] = lines[2] = self._width // 2
-        ctypes.c_uint64.from_address(frame + _EXTENDED).value = frame + _DATA
-        reference = self._library.reference(self._library.owner)
-        ctypes.c_uint64.from_address(frame + self._buf_at).value = reference
-        self._target, self._used = 0, True
-        return 0
+        """The library's question: where to put the next picture. Asked for each, so kept short."""
+        view = self._views.get(frame)
+        if view is None:
+            if len(self._views) == _FRAMES:
+                self._views.clear()
+            view = self._views[frame] = (ctypes.c_ubyte * (_HEIGHT + 4)).from_address(frame)
+        target = self._target
+        if not target or _SIDES.unpack_from(view, _WIDTH) != self._sides:
+            return self._default(context, frame, flags)
+        u, v, line, half = self._layout
+        _PLANES.pack_into(view, 0, target, target + u, target + v, line, half, half, frame)
+        self._target = 0
+        return self._replace(frame + self._buf_at, self._owner)
 
     def hold(self, out: Any) -> None:
         """Keep the memory of a run alive until the run after the next begins."""
@@ -212,12 +220,14 @@ class DirectDecoder:
         0 decodes a packet to nowhere, None leaves it out. Raises `ValueError` where no whole
         picture comes of one.
         """
+        send, receive, context = self._send, self._receive, self._context
+        packet, frame, start, length = self._packet, self._frame, self._data, self._size
         address = _address(data)
         for place, (size, target) in enumerate(zip(sizes, targets, strict=True)):
             if target is not None:
-                self._target, self._used = target, False
-                failed = self._pass(address, size)
-                if failed or (target and not self._used):
+                self._target, start.value, length.value = target, address, size
+                failed = send(context, packet) or receive(context, frame)
+                if failed or self._target:
                     raise ValueError(f"packet {place} of a run does not decode (code {failed})")
                 if self._flags.value & _CORRUPT:
                     raise ValueError(f"packet {place} of a run is damaged")
