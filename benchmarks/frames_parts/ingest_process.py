@@ -19,6 +19,9 @@ def main() -> None:
     """`ingest_process.py STORE WORKERS CORES FILE ...`."""
     home, workers, on, *files = sys.argv[1:]
     os.sched_setaffinity(0, {int(core) for core in on.split(",")})
+    # as it is once installed, with its bytecode kept, whatever the environment says of that
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = home + "-bytecode"
     spec = StoreSpec(width_px=512, height_px=256, crf=23)
 
     def go(seconds: float) -> dict[str, float]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from fake_clips import make_trouble
 from recordings import make_video
@@ -36,7 +39,15 @@ def duty(pipe: Connection, beat: Beat, what: str) -> None:
     pipe.send(("message", (what, os.getpid())))
 
 
-def answer(child: Child) -> tuple[str, int]:
+def tabulate(pipe: Connection, beat: Beat) -> None:
+    """Make a table of arrays, as staging does; tell whether that took pandas."""
+    import pyarrow
+
+    pyarrow.table({"time_s": np.zeros(3)})
+    pipe.send(("message", "pandas" in sys.modules))
+
+
+def answer(child: Child) -> Any:
     while True:
         while not child.pipe.poll(0.05):
             child.check()
@@ -64,6 +75,20 @@ def test_children_answer_crash_hang_and_are_bounded():
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_tables_do_not_take_pandas():
+    with Nursery() as nursery:
+        child = Child(nursery, tabulate, hang_s=30.0, memory_mb=0)
+        assert not answer(child)
+        child.end()
+
+
+def test_a_child_outlives_its_nursery_and_is_ended_without_another():
+    with Nursery() as nursery:
+        child = start(nursery, "hang")
+    child.end()
+    assert nursery._process is None
 
 
 def test_a_killed_nursery_is_replaced():

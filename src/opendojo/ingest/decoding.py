@@ -22,6 +22,7 @@ import re
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -149,7 +150,8 @@ class _Whole:
         self._packets_promised = indexed or stream.frames
         self._end_promised_s = _stated_end_s(stream, container)
         self._packets = 0
-        self._end_s = 0.0
+        self._end = 0  # in ticks: a fraction for each packet takes longer than its demuxing
+        self._tick_s = stream.time_base or Fraction(0)
         self._period_s = 1.0 / float(stream.average_rate or ASSUMED_RATE_HZ)
 
     def add(self, packet: Packet[VideoStream]) -> None:
@@ -158,15 +160,15 @@ class _Whole:
             return
         self._packets += 1
         if packet.pts is not None:
-            end = (packet.pts + (packet.duration or 0)) * packet.time_base
-            self._end_s = max(self._end_s, float(end))
+            self._end = max(self._end, packet.pts + (packet.duration or 0))
 
     def shortfall(self) -> str:
         """What is missing, in words; empty when nothing is."""
         if self._packets < self._packets_promised:
             return f"ends after {self._packets} of {self._packets_promised} frames"
-        if self._end_s + 2.5 * self._period_s < self._end_promised_s:
-            return f"ends at {self._end_s:.2f} s of {self._end_promised_s:.2f} s"
+        end_s = float(self._end * self._tick_s)
+        if end_s + 2.5 * self._period_s < self._end_promised_s:
+            return f"ends at {end_s:.2f} s of {self._end_promised_s:.2f} s"
         return ""
 
 

@@ -27,7 +27,6 @@ from typing import BinaryIO
 
 import numpy as np
 from av.video.frame import VideoFrame
-from PIL import Image, ImageOps
 
 from opendojo.clip import BadClip, Camera, Clip, Frame, Log
 from opendojo.ingest.content import check_file, content_id, reason, shown
@@ -43,8 +42,8 @@ CONTROL_NAME = "data.txt"
 _STRAIGHT_DEG = 90.0
 _SERVO_SPAN_DEG = 90.0
 _LONGEST_NAME = 255
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises on broken pictures, by format."""
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+"""What Pillow raises on broken pictures, by format; and its own on those that claim to be huge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,10 +178,12 @@ def still(source: str | BinaryIO, file: str) -> VideoFrame:
 
     Raises `BadClip`.
     """
+    from PIL import Image, ImageOps  # not above: every ingest would wait for it
+
     try:
         with Image.open(source) as image:
             check_size(file, image.width, image.height)
             pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except _BROKEN as fault:
+    except (*_BROKEN, Image.DecompressionBombError) as fault:
         raise BadClip(shown(Path(file)), reason(fault), remedy="take it again") from fault
     return VideoFrame.from_ndarray(pixels, format="rgb24")

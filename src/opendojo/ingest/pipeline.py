@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +30,8 @@ __all__ = ["ingest"]
 
 _BATCH_CLIPS = 16
 _BATCH_BYTES = 256 << 20
+_SAME_SIZE = 4
+"""Batches of one size for each worker: the last of them, alone, then adds little to the whole."""
 
 
 class Pool(Protocol):
@@ -98,7 +100,10 @@ def ingest(
         def found(path: Path) -> Iterator[Clip | BadClip]:
             return search(path, [store.path], options, nursery, tally.add_cpu_s)
 
-        clips = _new_clips(paths, found, store, tally, rejects, origins)
+        # closed before the nursery, which the searcher is a child of
+        clips = held.enter_context(
+            contextlib.closing(_new_clips(paths, found, store, tally, rejects, origins))
+        )
         for staged in pool.run(_batches(clips, origins, pool.width)):
             _settle(staged, store, tally, rejects, origins)
             if on_progress is not None:
@@ -123,7 +128,7 @@ def _new_clips(
     tally: Tally,
     rejects: Rejects,
     origins: dict[str, _Origin],
-) -> Iterator[Clip]:
+) -> Generator[Clip, None, None]:
     """Clips that the store does not have; `origins` learns which path each came from."""
     for path in paths:
         source = shown(Path(path))
@@ -148,7 +153,8 @@ def _batches(clips: Iterator[Clip], origins: dict[str, _Origin], width: int) -> 
         group = waiting.setdefault(key, [])
         group.append(clip)
         size_bytes = sum(origins[one.clip_id].size_bytes for one in group)
-        if len(group) >= min(_BATCH_CLIPS, 1 + given // width) or size_bytes >= _BATCH_BYTES:
+        enough = min(_BATCH_CLIPS, 1 + given // (_SAME_SIZE * width))
+        if len(group) >= enough or size_bytes >= _BATCH_BYTES:
             yield Batch(clips=tuple(waiting.pop(key)))
             given += 1
     for group in waiting.values():

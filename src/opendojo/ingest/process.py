@@ -29,7 +29,10 @@ from typing import Any, NoReturn
 
 __all__ = ["Beat", "Child", "Ended", "Nursery"]
 
-_START = "import sys; from opendojo.ingest.process import nurse; nurse(int(sys.argv[1]))"
+_START = (
+    "import gc; gc.disable(); "  # importing leaves no garbage, and looking for it takes a tenth
+    "import sys; from opendojo.ingest.process import nurse; nurse(int(sys.argv[1]))"
+)
 _BEAT, _READY = "beat", "ready"
 _BEAT_S = 0.25
 _KEPT_BYTES = 32 << 20
@@ -80,6 +83,8 @@ class Nursery:
 
     def exit_code(self, pid: int) -> int | None:
         """Wait for a child that is ending; None where the nursery does not know it."""
+        if self._pipe is None:  # a new one would not know it either
+            return None
         try:
             return self._ask("wait", pid)
         except (OSError, EOFError):
@@ -209,6 +214,8 @@ def nurse(handle: int) -> None:
     import opendojo.ingest.workers  # noqa: F401 - what children will need
 
     gc.freeze()  # what is imported stays: no child's collector looks through it again
+    gc.enable()
+    sys.meta_path.insert(0, _NoPandas())
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         pipe = Connection(handle)
         while True:
@@ -223,6 +230,18 @@ def nurse(handle: int) -> None:
                 _live(Connection(theirs))
             os.close(theirs)
             pipe.send(pid)
+
+
+class _NoPandas:
+    """Keeps pandas out: pyarrow imports it, where it is there, for the first array it is given.
+
+    Nothing here asks for it, and it takes every child half a second.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """See `importlib.abc.MetaPathFinder`."""
+        if name == "pandas":
+            raise ModuleNotFoundError("children do without it", name=name)
 
 
 def _waited(pid: int) -> int | None:

@@ -105,8 +105,8 @@ def timed(
     last_s = -np.inf
     for picture in pictures(file):
         own_s = None
-        if picture.pts is not None and picture.time_base:
-            own_s = float(picture.pts * picture.time_base)
+        if picture.pts is not None and (base := picture.time_base):
+            own_s = picture.pts * base.numerator / base.denominator
         if origin_s is None:
             origin_s = own_s or 0.0
         if own_s is None:

@@ -57,10 +57,11 @@ class VideoFile:
 
     def __init__(self, path: Path, spec: StoreSpec, fps: int) -> None:
         self._spec, self._fps = spec, fps
+        self._time_base = Fraction(1, fps)
         self._container = av.open(str(path), "w", format="mp4")
         self._stream: Any = self._container.add_stream(CODECS[spec.codec].encoder, rate=fps)
         make_encoder(spec, fps, spec.quality, self._stream.codec_context)
-        self._stream.time_base = Fraction(1, fps)
+        self._stream.time_base = self._time_base
         self._container.start_encoding()
         self._clip: ClipEncoder | None = None
         self._probe: Probe | None = None
@@ -98,7 +99,7 @@ class VideoFile:
             self._probe.coded(packet, self._headers)
             packet.pts += self._first
             packet.dts = packet.pts
-            packet.time_base = Fraction(1, self._fps)
+            packet.time_base = self._time_base
             packet.stream = self._stream
             self._container.mux(packet)
 
@@ -123,12 +124,10 @@ def _picture(frame: Frame) -> Any:
 
 
 def read_packets(path: Path) -> Iterator[tuple[int, int, bool]]:
-    """Offset, size and key flag of each packet of an MP4's video, in order."""
+    """Offset, size and key flag of each packet of an MP4's video, in order; from its own index."""
     with av.open(str(path)) as container:
-        for packet in container.demux(video=0):
-            if packet.size:
-                assert packet.pos is not None
-                yield packet.pos, packet.size, packet.is_keyframe
+        for entry in container.streams.video[0].index_entries:
+            yield entry.pos, entry.size, entry.is_keyframe
 
 
 def read_head(path: Path, spec: StoreSpec) -> tuple[str, bytes]:
