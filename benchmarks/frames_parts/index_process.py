@@ -21,7 +21,7 @@ from common.turns import children
 from frames_parts.own import config
 from frames_parts.seven import CAMERAS
 from opendojo.clip import Clip
-from opendojo.loader import Loader
+from opendojo.loader import Loader, LoaderConfig
 from opendojo.store import Store, StoreSpec
 from opendojo.store.synthetic import synthetic_store
 from peers.protocol import serve
@@ -32,24 +32,29 @@ SPEC = StoreSpec(width_px=128, height_px=64)
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Pages of a process in MB, without those of anonymous files such as the loader's ring."""
+    """Pages of a process in MB, without those of the loader's ring."""
 
     private: float
     share: float
     """Its proportional share: pages that n processes map count 1/n for each."""
+    kept: float
+    """Of `share`, windows kept decoded for later epochs, in memory that processes share."""
 
 
 def memory_of(pid: int) -> Memory:
     """Read them off its mappings."""
-    found, counted = {"Private_Clean:": 0, "Private_Dirty:": 0, "Pss:": 0}, True
+    found = dict.fromkeys(("Private_Clean:", "Private_Dirty:", "Pss:"), 0)
+    kept, name = 0, ""
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         words = line.split()
         if not words[0].endswith(":"):  # the head of a mapping
-            counted = not (len(words) > 5 and words[5].startswith("/memfd:"))
-        elif counted and words[0] in found:
+            name = words[5] if len(words) > 5 else ""
+        elif name.startswith("/memfd:opendojo-kept"):
+            kept += int(words[1]) if words[0] == "Pss:" else 0
+        elif words[0] in found and not name.startswith("/memfd:opendojo-ring"):
             found[words[0]] += int(words[1])
     private = found["Private_Clean:"] + found["Private_Dirty:"]
-    return Memory(private / 1024, found["Pss:"] / 1024)
+    return Memory(private / 1024, (found["Pss:"] + kept) / 1024, kept / 1024)
 
 
 def torch_alone() -> Memory:
@@ -64,12 +69,15 @@ def torch_alone() -> Memory:
 
 
 def measure(home: str, workers: int, batch: int) -> dict[str, Any]:
-    """Seconds and megabytes of one opening."""
+    """Seconds and megabytes of one opening, with the settings of `LoaderConfig` as they come."""
     began = time.perf_counter()
     store = Store.open(home)
     open_s = time.perf_counter() - began
     cameras = tuple(camera.name for camera in store.episodes[0].cameras)
-    loader = Loader([store], config(batch=batch, workers=workers, cameras=cameras))
+    # As anyone has it who sets nothing: what is kept for later epochs counts.
+    kept = LoaderConfig().keep_bytes
+    settings = config(batch=batch, workers=workers, cameras=cameras, keep_bytes=kept)
+    loader = Loader([store], settings)
     batches = loader.batches(0)
     next(batches)
     first_batch_s = time.perf_counter() - began
@@ -80,10 +88,12 @@ def measure(home: str, workers: int, batch: int) -> dict[str, Any]:
     working = [memory_of(process.pid) for process in started]
     alone = torch_alone()
     workers_mb = sum(one.private for one in working)
+    kept_mb = consumer.kept + sum(one.kept for one in working)
     told = {
         "open_s": open_s,
         "first_batch_s": first_batch_s,
-        "private_mb": consumer.private - alone.private + workers_mb,
+        "private_mb": consumer.private - alone.private + workers_mb + kept_mb,
+        "kept_mb": kept_mb,
         "consumer_mb": consumer.private - alone.private,
         "workers_mb": workers_mb,
         "share_mb": consumer.share - alone.share + sum(one.share for one in working),

@@ -16,11 +16,15 @@ from common.stores import Measured
 from common.turns import Runner, by_turns, median, ratios
 from frames_parts.own import FRAMES, Bench, OwnLoader, check_batches
 from frames_parts.torchcodec import rgb_of
+from opendojo.store.export import export
 
 __all__ = ["run"]
 
 PEER = Path(__file__).resolve().parents[1] / "peers/lerobot_peer.py"
+OPENS = PEER.with_name("lerobot_open.py")
 BAR, MEAN_LEVELS = 10.0, 6.0
+LUMA_LEVELS = 2.0
+"""Rounding and clipping on the way to RGB and back: the packets it decodes are the store's."""
 EPISODES = 4
 
 
@@ -30,6 +34,7 @@ def run(bench: Bench) -> Section:
     section.say("ours: " + bench.h264.line())
     plan, frames = _plan(bench, bench.h264)
     python = python_of("lerobot")
+    _opens(section, bench, python)
     with LineProcess(PEER, plan, "write", python=python) as peer:
         video_bytes = peer.ask("write")["video_bytes"]
     section.say(
@@ -54,6 +59,40 @@ def run(bench: Bench) -> Section:
         ratios_of.append(median(over))
     section.bar("over", min(ratios_of), BAR, "times")
     return section
+
+
+def _opens(section: Section, bench: Bench, python: str) -> None:
+    """Have the package open the store and an export of it; hold both against the store."""
+    store = bench.h264.store
+    roots = {"the store": store.path, "an export": bench.folder / "lerobot-export"}
+    export(store, "lerobot", roots["an export"])
+    episode = max(store.episodes, key=lambda episode: (episode.dataset, episode.number))
+    at = episode.instants // 2
+    before = sum(
+        other.instants
+        for other in store.episodes
+        if other.dataset == episode.dataset and other.number < episode.number
+    )
+    total = sum(e.instants for e in store.episodes if e.dataset == episode.dataset)
+    frame = np.empty((1, 1, store.spec.frame_bytes), np.uint8)
+    store.decode(episode, [at], frame, cameras=["front"])
+    size = store.spec.width_px, store.spec.height_px
+    luma = frame.reshape(-1)[: size[0] * size[1]].reshape(size[::-1]).astype(np.float64)
+    path = bench.folder / "lerobot-frame.npy"
+    with LineProcess(OPENS, python=python) as peer:
+        for name, root in roots.items():
+            question = {"root": str(root / episode.dataset), "key": "observation.images.front"}
+            told = peer.ask("look", index=before + at, path=str(path), **question)
+            found = (told["frames"], told["episode"], told["frame"])
+            assert found == (total, episode.number, at), (name, found)
+            red, green, blue = np.load(path)
+            theirs = 16 + 219 * (0.299 * red + 0.587 * green + 0.114 * blue)
+            off = float(np.abs(theirs - luma).mean())
+            assert off <= LUMA_LEVELS, f"{name}: a frame is {off:.1f} levels from the stored one"
+            section.say(
+                f"{name} opens in it: {told['frames']} frames, {told['episodes']} episodes; one "
+                f"frame is {off:.2f} mean levels of luma from the stored one"
+            )
 
 
 def _plan(bench: Bench, measured: Measured) -> tuple[str, int]:

@@ -14,12 +14,14 @@ import numpy as np
 
 from opendojo.clip import Camera, Clip, Frame
 
+Kind = Literal["none", "kill", "crash", "fail", "stall", "kill 4 times"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
     """Yields frames, unless it kills its process, fails or stalls first."""
 
-    kind: Literal["none", "kill", "fail", "stall", "kill once"]
+    kind: Kind
     mark: str
     files: tuple[str, ...] = ()
 
@@ -27,8 +29,11 @@ class Trouble:
         mark = Path(self.mark)
         with mark.open("a") as file:
             file.write(f"{os.getpid()}\n")
-        if self.kind == "kill" or (self.kind == "kill once" and mark.read_text().count("\n") == 1):
+        readings = mark.read_text().count("\n")
+        if self.kind == "kill" or (self.kind == "kill 4 times" and readings <= 4):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.kind == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
         if self.kind == "fail":
             raise ZeroDivisionError("a fault in a reader")
         if self.kind == "stall":
@@ -39,7 +44,7 @@ class Trouble:
             yield (Frame(y=y, u=half, v=half, time_s=k / 10),)
 
 
-def make_trouble(kind: Literal["none", "kill", "fail", "stall", "kill once"], mark: Path) -> Clip:
+def make_trouble(kind: Kind, mark: Path) -> Clip:
     """A clip of three frames at 10 Hz; each reading of it adds a line to `mark`."""
     return Clip(
         clip_id=mark.name,

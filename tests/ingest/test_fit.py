@@ -83,6 +83,43 @@ def test_rgb_is_converted_with_bt601():
     assert np.abs(frame.v - (128 + 0.713 * (red - luma) * 224 / 255)).max() < 2.0
 
 
+def primaries(matrix: str) -> tuple[VideoFrame, list[tuple[int, int, int]]]:
+    """Red, green and blue thirds in a picture tagged with a matrix (BT.601 or BT.709)."""
+    colours = [(200, 20, 30), (20, 200, 30), (20, 30, 200)]
+    red_share, blue_share = {"bt709": (0.2126, 0.0722), "bt601": (0.299, 0.114)}[matrix]
+    picture = VideoFrame(384, 192, "yuv420p")
+    picture.colorspace = {"bt709": 1, "bt601": 6}[matrix]
+    planes = planes_of(picture)
+    for third, (red, green, blue) in enumerate(colours):
+        luma = red_share * red + (1 - red_share - blue_share) * green + blue_share * blue
+        values = (
+            16 + luma * 219 / 255,
+            128 + (blue - luma) / (2 - 2 * blue_share) * 224 / 255,
+            128 + (red - luma) / (2 - 2 * red_share) * 224 / 255,
+        )
+        for plane, value in zip(planes, values, strict=True):
+            width = plane.shape[1] // 3
+            plane[:, third * width : (third + 1) * width] = round(value)
+    return picture, colours
+
+
+def test_every_matrix_comes_out_as_bt601():
+    fit = Fitter("made", 96, 48)
+    for matrix in ("bt709", "bt601", "bt709"):  # a source may change it on the way
+        picture, colours = primaries(matrix)
+        frame = fit(picture, 0.0)
+        for third, (red, green, blue) in enumerate(colours):
+            luma = 0.299 * red + 0.587 * green + 0.114 * blue
+            want = (
+                16 + luma * 219 / 255,
+                128 + 0.564 * (blue - luma) * 224 / 255,
+                128 + 0.713 * (red - luma) * 224 / 255,
+            )
+            at = [frame.y[24, 16 + 32 * third], frame.u[12, 8 + 16 * third]]
+            got = [*at, frame.v[12, 8 + 16 * third]]
+            assert np.abs(np.array(got, np.float64) - want).max() < 2.5, (matrix, third)
+
+
 def test_a_source_may_change_its_size_on_the_way():
     fit = Fitter("made", *SIZE)
     first, second, third = (

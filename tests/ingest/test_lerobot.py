@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,8 @@ from lerobot_folders import make_lerobot, pictures, write_video
 from recordings import marked, read_all, times_of
 
 from opendojo.clip import BadClip, Clip
+from opendojo.ingest import lerobot_media
+from opendojo.ingest.decoding import Decoding, decoding
 from opendojo.ingest.lerobot import open_lerobot
 from opendojo.ingest.sniff import find_clips, source_files
 
@@ -127,3 +130,60 @@ def test_a_folder_that_only_looks_like_one_is_searched(tmp_path: Path):
     write_video(tmp_path / "a.mp4", [1, 2, 3])
     (clip,) = find_clips(tmp_path)
     assert isinstance(clip, Clip) and Path(clip.source).name == "a.mp4"
+
+
+def test_files_are_opened_once_for_all_their_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = make_lerobot(tmp_path / "set", lengths=(3, 4, 5, 6, 7, 8))
+    opens: list[str] = []
+    for name in ("opened", "read_table"):
+        real = getattr(lerobot_media, name)
+
+        def counted(file: Any, *more: Any, real: Any = real) -> Any:
+            opens.append(Path(file).suffix)
+            return real(file, *more)
+
+        monkeypatch.setattr(lerobot_media, name, counted)
+    clips, bad = opened(folder)
+    assert len(clips) == 6 and bad == []
+    assert sorted(opens) == [".mp4", ".mp4", ".parquet"]
+
+
+def test_rows_may_lie_in_any_order(tmp_path: Path):
+    folder = make_lerobot(tmp_path / "set", lengths=(4, 5))
+    whole, _ = opened(folder)
+    file = folder / "data/chunk-000/file-000.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.take([4, 0, 5, 1, 6, 2, 7, 3, 8]), file)  # each episode's still in order
+    mixed, bad = opened(folder)
+    assert bad == [] and [clip.clip_id for clip in mixed] == [clip.clip_id for clip in whole]
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_damaged_picture_is_told_of_whatever_the_threads(threads: int, tmp_path: Path):
+    folder = make_lerobot(tmp_path / "set", lengths=(30, 20))
+    video = next(folder.glob("videos/*front/*/*.mp4"))
+    with av.open(str(video)) as container:
+        entry = container.streams.video[0].index_entries[12]  # a key frame: the next leans on it
+    data = bytearray(video.read_bytes())
+    data[entry.pos : entry.pos + entry.size] = b"\xff" * entry.size
+    video.write_bytes(data)
+    (first, second), bad = opened(folder)
+    with decoding(Decoding(threads=threads)):
+        steps, damage = read_all(first)
+        assert damage is not None and len(steps) <= 12
+        assert threads > 1 or len(steps) == 12
+        steps, damage = read_all(second)
+    assert bad == [] and len(steps) == 20 and damage is None
+
+
+def test_threads_and_the_loop_filter_are_obeyed(tmp_path: Path):
+    (clip, _), _ = opened(make_lerobot(tmp_path / "set", lengths=(40, 3)))
+    planes = []
+    for how in (Decoding(), Decoding(threads=4), Decoding(skip_loop_filter=True)):
+        with decoding(how):
+            steps, damage = read_all(clip, 64, 48)
+        assert damage is None and len(steps) == 40
+        planes.append([frame.y.tobytes() for step in steps for frame in step])
+    assert planes[0] == planes[1] != planes[2]

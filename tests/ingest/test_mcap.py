@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from av.video.codeccontext import VideoCodecContext
 from mcap.writer import CompressionType
 from mcap_files import START_NS, pose, stills, stream, video, write_mcap
 from recordings import marked, read_all, times_of
 
 from opendojo.clip import BadClip, Clip
+from opendojo.ingest import mcap
+from opendojo.ingest.decoding import Decoding, decoding, set_up
 from opendojo.ingest.mcap import open_mcap
 from opendojo.ingest.sniff import find_clips, source_files
 
@@ -208,3 +211,35 @@ def test_it_is_found_and_read_in_another_process(tmp_path: Path):
     assert source_files(clip) == (tmp_path / "nameless",)
     steps, damage = read_all(pickle.loads(pickle.dumps(clip)))
     assert len(steps) == 3 and damage is None
+
+
+@pytest.mark.parametrize(("form", "codec"), [("h265", "libx265"), ("av1", "libsvtav1")])
+def test_threads_and_the_loop_filter_are_obeyed(
+    form: str, codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SVT_LOG", "0")
+    path = write_mcap(tmp_path / "a.mcap", video("/front", form, stream(codec, 24, gop=12)))
+    planes = []
+    for how in (Decoding(), Decoding(threads=4), Decoding(skip_loop_filter=True)):
+        with decoding(how):
+            steps, damage = read_all(open_mcap(path), 64, 64)
+        assert damage is None and len(steps) == 24
+        planes.append([frame.y.tobytes() for step in steps for frame in step])
+    assert planes[0] == planes[1]
+    assert (planes[2] != planes[0]) == (form == "h265")  # AV1 has no filter that could be left out
+
+
+def test_decoders_get_the_threads_that_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made: list[int] = []
+
+    def counted(context: VideoCodecContext) -> None:
+        set_up(context)
+        made.append(context.thread_count)
+
+    monkeypatch.setattr(mcap, "set_up", counted)
+    path = write_mcap(tmp_path / "a.mcap", video("/front", "h264", stream("libx264", 4)))
+    with decoding(Decoding(threads=3)):
+        read_all(open_mcap(path))
+    assert made and set(made) == {3}

@@ -126,13 +126,13 @@ def test_an_interrupt_keeps_what_was_published(fleet: Path, tmp_path: Path):
 def test_a_clip_that_kills_its_worker_is_rejected_and_nothing_else_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    clips = [make_trouble("kill", tmp_path / "a"), make_trouble("none", tmp_path / "b")]
+    clips = [make_trouble("crash", tmp_path / "a"), make_trouble("none", tmp_path / "b")]
     monkeypatch.setattr(pipeline, "search", lambda *_: iter(clips))
     store = Store.create(tmp_path / "store")
     report = ingest([tmp_path], store, workers=1)
     assert (report.clips_new, report.frames_new, report.rejects) == (1, 3, 1)
     (entry,) = rejects_of(store)
-    assert entry["file"] == "a" and "signal 9" in entry["cause"] and entry["remedy"]
+    assert entry["file"] == "a" and "signal 11" in entry["cause"] and entry["remedy"]
 
 
 def test_a_target_that_cannot_be_written_is_an_os_error(

@@ -7,8 +7,9 @@ a frame: a Ray driver starts some 350 tasks a second.
 Exactly-once is the store's, not Ray's. A task that is run twice, because its worker or node was
 killed or its result was lost with one, stages the same clips twice; the publisher takes a clip by
 its content hash and takes it once, and what is left over goes with the staging folder. So Ray Data
-may retry without end, as it does. What a hostile recording does is not Ray's either: within its
-task a clip is staged by `Workers`, in a process that may die or hang alone.
+may retry without end, as it does, and a batch may go to another node where one cannot write. What a
+hostile recording does is not Ray's either: within its task a clip is staged by `Workers`, in a
+process that may die or hang alone.
 
 Ray executes what it is sent by anyone who reaches its ports: keep a cluster on a private network.
 One started here listens on loopback only, without dashboard and without telemetry.
@@ -19,6 +20,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -30,6 +32,9 @@ from opendojo.store import StoreSpec
 
 __all__ = ["Cluster"]
 
+_TRIES = 3
+"""How often a batch is given to the cluster where the node it went to cannot write."""
+_PAUSE_S = 2.0
 _WAVE = 16
 """Batches for each core that are handed to Ray at a time."""
 
@@ -52,18 +57,30 @@ class Cluster:
         """Processor time of all staging whose results came back."""
         return self._ended_cpu_s
 
-    def run(self, batches: Iterator[Batch]) -> Iterator[Staged]:
-        """See `Workers.run`; results of a wave come as they are ready."""
-        while wave := list(islice(batches, _WAVE * self.width)):
-            rows = [{"work": pickle.dumps((self._task, batch))} for batch in wave]
+    def run(self, batches: Iterator[Batch | None]) -> Iterator[Staged]:
+        """See `Workers.run`; results of a wave come as they are ready.
+
+        A batch whose node could not write is given to the cluster again, with a later wave, before
+        that is final.
+        """
+        there = ((batch, 1) for batch in batches if batch is not None)
+        again: list[tuple[Batch, int]] = []
+        while wave := [*again, *islice(there, _WAVE * self.width)]:
+            again = []
+            rows = [{"work": pickle.dumps((self._task, *work))} for work in wave]
             blocks = self._ray.data.from_items(rows, override_num_blocks=len(rows))
             staged = blocks.map(_stage_row, num_cpus=1)
             for row in staged.iter_rows():
-                results, cpu_s = pickle.loads(row["done"])
+                batch, tries, results, cpu_s = pickle.loads(row["done"])
                 self._ended_cpu_s += cpu_s
-                if isinstance(results, OSError):
+                if not isinstance(results, OSError):
+                    yield from results
+                elif tries == _TRIES:
                     raise results
-                yield from results
+                else:
+                    again.append((batch, tries + 1))
+            if again:
+                time.sleep(_PAUSE_S)
 
     def __enter__(self) -> Cluster:
         return self
@@ -74,13 +91,13 @@ class Cluster:
 
 def _stage_row(row: dict[str, Any]) -> dict[str, Any]:
     """One batch, on a node: staged in a process of its own."""
-    (spec, staging, options), batch = pickle.loads(row["work"])
+    (spec, staging, options), batch, tries = pickle.loads(row["work"])
     with Workers(1, spec, staging, options) as workers:
         try:
             results: list[Staged] | OSError = list(workers.run(iter([batch])))
         except OSError as fault:
             results = fault
-        return {"done": pickle.dumps((results, workers.cpu_s))}
+        return {"done": pickle.dumps((batch, tries, results, workers.cpu_s))}
 
 
 def _connected(address: str) -> Any:

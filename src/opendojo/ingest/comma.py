@@ -27,6 +27,7 @@ import numpy as np
 
 from opendojo.clip import BadClip, Camera, Clip, Floats, Frame, Log
 from opendojo.ingest.content import check_file, content_id, reason, shown
+from opendojo.ingest.foreign import WGS84_AXIS_M, WGS84_E2
 from opendojo.ingest.video import Video, guessed_camera
 
 __all__ = ["CONTROL_PATH", "NoVideo", "open_comma"]
@@ -42,8 +43,6 @@ _STEER_RATIO = 15.38
 """For another device: the Civic's, which recorded eight of the ten chunks."""
 _REMEDY = "copy the segment again"
 _COURSE_SPEED_MPS = 5.0
-_WGS84_AXIS_M = 6378137.0
-_WGS84_E2 = 6.69437999014e-3
 _BROKEN = (
     OSError,
     ValueError,
@@ -96,7 +95,9 @@ def open_comma(folder: Path) -> Clip:
     read: Video | NoVideo = NoVideo(file=str(video))
     if video.is_file():
         times_s = tuple((frame_times_s - start_s).tolist())
-        read = Video(file=str(video.absolute()), rate_hz=_RATE_HZ, times_s=times_s)
+        read = Video(
+            file=str(video.absolute()), rate_hz=_RATE_HZ, times_s=times_s, instants=len(times_s)
+        )
         cameras = (guessed_camera(read.file, "front"),)
     return Clip(
         clip_id=content_id("comma", [*files, video]),
@@ -163,12 +164,12 @@ def _east_north(origin_m: Floats) -> Floats:
     """
     x, y, z = origin_m.tolist()
     across = np.hypot(x, y)
-    polar = _WGS84_AXIS_M * np.sqrt(1 - _WGS84_E2)
-    around = np.arctan2(z * _WGS84_AXIS_M, across * polar)
-    second_e2 = _WGS84_E2 / (1 - _WGS84_E2)
+    polar = WGS84_AXIS_M * np.sqrt(1 - WGS84_E2)
+    around = np.arctan2(z * WGS84_AXIS_M, across * polar)
+    second_e2 = WGS84_E2 / (1 - WGS84_E2)
     latitude = np.arctan2(
         z + second_e2 * polar * np.sin(around) ** 3,
-        across - _WGS84_E2 * _WGS84_AXIS_M * np.cos(around) ** 3,
+        across - WGS84_E2 * WGS84_AXIS_M * np.cos(around) ** 3,
     )
     longitude = np.arctan2(y, x)
     east = [-np.sin(longitude), np.cos(longitude), 0.0]

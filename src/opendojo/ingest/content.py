@@ -11,7 +11,7 @@ from pathlib import Path
 
 from opendojo.clip import BadClip
 
-__all__ = ["check_file", "content_id", "reason", "shown", "watched"]
+__all__ = ["check_file", "content_id", "reason", "shown", "step", "watched"]
 
 _ID_DIGITS = 32
 _CHUNK_BYTES = 1 << 20
@@ -20,12 +20,17 @@ _BEAT: ContextVar[Callable[[], None]] = ContextVar("beat", default=lambda: None)
 
 @contextlib.contextmanager
 def watched(beat: Callable[[], None]) -> Iterator[None]:
-    """Call `beat` again and again while files are hashed within: large ones take their time."""
+    """Call `beat` again and again while files are searched and hashed within: it takes its time."""
     token = _BEAT.set(beat)
     try:
         yield
     finally:
         _BEAT.reset(token)
+
+
+def step() -> None:
+    """Give the beat of whoever watches."""
+    _BEAT.get()()
 
 
 def content_id(reader: str, files: Sequence[Path], extra: bytes = b"") -> str:

@@ -31,6 +31,7 @@ from av.codec.context import ThreadType
 from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -43,9 +44,13 @@ __all__ = [
     "MEND",
     "Decoding",
     "check_size",
+    "current",
+    "decode_packet",
     "decoding",
     "opened",
     "pictures",
+    "promised",
+    "set_up",
 ]
 
 ASSUMED_RATE_HZ = 25.0
@@ -78,6 +83,11 @@ def decoding(how: Decoding) -> Iterator[None]:
         _DECODING.reset(token)
 
 
+def current() -> Decoding:
+    """How videos are decoded here and now."""
+    return _DECODING.get()
+
+
 def check_size(file: str | Path, width_px: int, height_px: int) -> None:
     """Raise `BadClip` for a picture of more than `LARGEST_PX`."""
     if width_px * height_px > LARGEST_PX:
@@ -91,15 +101,15 @@ def pictures(file: str) -> Iterator[VideoFrame]:
     Raises `BadClip` with the frame and the byte where the file breaks off or is damaged; with
     several threads only that it is, and pictures before it may be spoilt.
     """
-    how = _DECODING.get()
+    how = current()
     frames, packets, completed, byte = 0, 0, 0, None
     cause = ""
     try:
-        with opened(file, how) as (container, stream):
+        with opened(file) as (container, stream):
             whole = _Whole(stream, container)
             for packet in container.demux(stream):
                 byte = packet.pos if packet.pos is not None and packet.pos >= 0 else byte
-                decoded, cause = _decoded(stream, packet, alone=how.threads == 1)
+                decoded, cause = decode_packet(stream, packet, alone=how.threads == 1)
                 whole.add(packet)
                 packets += bool(packet.size)
                 completed += len(decoded)
@@ -122,7 +132,7 @@ def pictures(file: str) -> Iterator[VideoFrame]:
         raise BadClip(shown(Path(file)), cause, remedy=MEND, frame=frames, byte=byte)
 
 
-def _decoded(
+def decode_packet(
     stream: VideoStream, packet: Packet[VideoStream], alone: bool
 ) -> tuple[list[VideoFrame], str]:
     """The pictures that a packet completes and, when it is bad, those still held back and why.
@@ -141,13 +151,18 @@ def _decoded(
         return [], cause
 
 
+def promised(stream: VideoStream, container: av.container.InputContainer) -> int:
+    """The packets that a container's header promises; 0 where it tells none."""
+    # The index of an MP4 is what is left after its edit list, the header's count is not.
+    indexed = len(stream.index_entries) if "mp4" in container.format.name else 0
+    return indexed or stream.frames
+
+
 class _Whole:
     """Counts what a container gives against what its header promises."""
 
     def __init__(self, stream: VideoStream, container: av.container.InputContainer) -> None:
-        # The index of an MP4 is what is left after its edit list, the header's count is not.
-        indexed = len(stream.index_entries) if "mp4" in container.format.name else 0
-        self._packets_promised = indexed or stream.frames
+        self._packets_promised = promised(stream, container)
         self._end_promised_s = _stated_end_s(stream, container)
         self._packets = 0
         self._end = 0  # in ticks: a fraction for each packet takes longer than its demuxing
@@ -188,15 +203,13 @@ def _stated_end_s(stream: VideoStream, container: av.container.InputContainer) -
 
 
 @contextlib.contextmanager
-def opened(
-    file: str, how: Decoding | None = None
-) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
-    """Open a file and its first video stream that is not a cover picture.
+def opened(file: str) -> Iterator[tuple[av.container.InputContainer, VideoStream]]:
+    """Open a file and its first video stream that is not a cover picture, to be decoded as
+    `decoding` says.
 
     Only local files: a playlist that calls itself a video must not fetch anything. Raises `BadClip`
     where there is none that can be decoded, or its pictures are larger than any camera's.
     """
-    how = how or Decoding()
     options = {"protocol_whitelist": "file", "max_pixels": str(LARGEST_PX)}
     with av.open(file, options=options, metadata_errors="ignore") as container:
         covers = Disposition.attached_pic
@@ -212,10 +225,16 @@ def opened(
                 shown(Path(file)), "no decoder for its codec", remedy="convert it to H.264 or HEVC"
             )
         check_size(file, context.width, context.height)
-        # a parameter set within the stream may claim another size than the header
-        context.options = {"max_pixels": str(LARGEST_PX)}
-        if how.skip_loop_filter:
-            context.options |= {"skip_loop_filter": "all"}
-        context.thread_count = how.threads
-        context.thread_type = ThreadType.FRAME
+        set_up(context)
         yield container, stream
+
+
+def set_up(context: VideoCodecContext) -> None:
+    """Have a decoder work as `decoding` says; before it is given anything."""
+    how = current()
+    # a parameter set within the stream may claim another size than the header
+    context.options = {"max_pixels": str(LARGEST_PX)}
+    if how.skip_loop_filter:
+        context.options |= {"skip_loop_filter": "all"}
+    context.thread_count = how.threads
+    context.thread_type = ThreadType.FRAME

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from av.video.frame import VideoFrame
 
 from opendojo.clip import BadClip, Camera, Clip, Floats, Frame, Log, Pose, Track
-from opendojo.ingest.content import check_file, content_id, reason, shown
+from opendojo.ingest.content import check_file, content_id, shown
 from opendojo.ingest.fit import Fitter, attitude
+from opendojo.ingest.foreign import BROKEN, HIGHEST_RATE_HZ, floats, inside, read_table, words
 from opendojo.ingest.rig import check_names
 from opendojo.ingest.video import timed
 
@@ -31,19 +31,6 @@ _FORMAT, _VERSION = "opendojo-drive", 1
 _KINDS = ("car", "truck", "cyclist", "pedestrian", "static")
 _SHAPE = ("length_m", "width_m", "height_m")
 _PATH = ("time_s", "x_m", "y_m", "yaw_rad")
-
-
-_BROKEN = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-    pa.ArrowException,
-)
-"""What JSON of another shape and broken Parquet lead to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,22 +137,22 @@ def open_drive(control: Path) -> Clip:
         if drive["origin"] not in ("drawn", "recorded"):
             raise ValueError(f"origin is {drive['origin']!r}, not drawn or recorded")
         rate_hz = float(drive["rate_hz"])
-        if not 0.0 < rate_hz <= 1000.0:
+        if not 0.0 < rate_hz <= HIGHEST_RATE_HZ:
             raise ValueError(f"rate_hz is {rate_hz}")
-        videos = [_inside(folder, entry["file"]) for entry in drive["cameras"]]
+        videos = [folder / inside(entry["file"], flat=True) for entry in drive["cameras"]]
         cameras = tuple(_camera(entry) for entry in drive["cameras"])
         if not cameras:
             raise ValueError("it lists no camera")
         check_names([camera.name for camera in cameras])
-        tables = [_inside(folder, drive[key]) for key in ("log", "tracks") if drive.get(key)]
+        tables = [
+            folder / inside(drive[key], flat=True) for key in ("log", "tracks") if drive.get(key)
+        ]
         for table in tables:
             check_file(table)
-        log = _log(_inside(folder, drive["log"])) if drive.get("log") else None
-        tracks = _tracks(_inside(folder, drive["tracks"])) if drive.get("tracks") else ()
-    except _BROKEN as fault:
-        missing = isinstance(fault, KeyError)
-        cause = f"{fault} is missing" if missing else reason(fault)
-        raise BadClip(shown(control), cause, remedy="write the drive again") from fault
+        log = _log(folder / inside(drive["log"], flat=True)) if drive.get("log") else None
+        tracks = _tracks(folder / inside(drive["tracks"], flat=True)) if drive.get("tracks") else ()
+    except BROKEN as fault:
+        raise BadClip(shown(control), words(fault), remedy="write the drive again") from fault
     for video in videos:
         check_file(video)
     return Clip(
@@ -182,12 +169,6 @@ def open_drive(control: Path) -> Clip:
         log=log,
         tracks=tracks,
     )
-
-
-def _inside(folder: Path, name: str) -> Path:
-    if Path(name).name != name:
-        raise ValueError(f"{name!r} is not a file of the folder")
-    return folder / name
 
 
 def _camera(entry: dict[str, Any]) -> Camera:
@@ -214,11 +195,11 @@ def _log(file: Path) -> Log:
 
 
 def _tracks(file: Path) -> tuple[Track, ...]:
-    table = pq.read_table(file)
+    table = read_table(file)
     kinds = np.array(table["kind"].to_pylist())
     if not set(kinds) <= set(_KINDS):
         raise ValueError(f"{file.name}: kinds are {', '.join(_KINDS)}")
-    ids = table["track_id"].to_numpy()
+    ids = floats(table["track_id"])
     columns = _columns(file)
     tracks = []
     for track_id in np.unique(ids):
@@ -239,9 +220,9 @@ def _tracks(file: Path) -> tuple[Track, ...]:
 
 def _columns(file: Path) -> dict[str, Floats]:
     """The columns of numbers of a Parquet file as float64."""
-    table = pq.read_table(file)
+    table = read_table(file)
     return {
-        name: table[name].to_numpy().astype(np.float64)
+        name: floats(table[name])
         for name, kind in zip(table.column_names, table.schema.types, strict=True)
         if pa.types.is_floating(kind) or pa.types.is_integer(kind)
     }

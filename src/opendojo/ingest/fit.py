@@ -6,8 +6,8 @@ converts the pixel format and the range and takes the mean over areas. Measured 
 `accurate_rnd` it is slower here and off by 0.9. Turning and mirroring come last, on the small
 planes, and cost nothing.
 
-Colour stays in the matrix of the source (BT.601 or BT.709, as its stream says); only pictures that
-come as RGB are converted, with BT.601. The box is aligned to the chroma grid of the source, so
+Colour comes out in the matrix of BT.601, from whatever matrix the stream says it has; where it says
+none, it is taken for BT.601. The box is aligned to the chroma grid of the source, so
 that luma and chroma are cut in the same place: it may lie one pixel beside `Camera.crop_box`.
 """
 
@@ -87,7 +87,7 @@ class Fitter:
     def __call__(self, picture: VideoFrame, time_s: float) -> Frame:
         """One decoded picture as a `Frame` at `time_s`. Raises `BadClip` where it cannot be."""
         full = picture.color_range == _FULL_RANGE or picture.format.name.startswith("yuvj")
-        key = (picture.width, picture.height, picture.format.name, full)
+        key = (picture.width, picture.height, picture.format.name, full, picture.colorspace)
         picture.pts = 0
         picture.time_base = _TIME_BASE
         try:
@@ -121,7 +121,8 @@ class Fitter:
         scale = graph.add(
             "scale",
             f"{out_width}:{out_height}:flags=area+accurate_rnd"
-            f":in_range={'full' if full else 'limited'}:out_range=limited",
+            f":in_range={'full' if full else 'limited'}:out_range=limited"
+            ":out_color_matrix=bt601",
         )
         pixels = graph.add("format", "pix_fmts=yuv420p")
         graph.link_nodes(source, crop, scale, pixels, graph.add("buffersink")).configure()

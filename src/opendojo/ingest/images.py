@@ -64,6 +64,11 @@ class Images:
         """What is read."""
         return (self.control, *(file for row in self.rows for file in row))
 
+    @property
+    def instants(self) -> int:
+        """As many steps as there should be."""
+        return len(self.rows)
+
     def __call__(self, width_px: int, height_px: int) -> Iterator[tuple[Frame, ...]]:
         """See `Clip.frames`. Steps with a broken picture are left out and told of at the end."""
         fits = [Fitter(self.control, width_px, height_px) for _ in self.rows[0]]

@@ -33,7 +33,9 @@ from av.video.frame import VideoFrame
 
 from opendojo.clip import BadClip, Camera, Clip, Floats, Frame
 from opendojo.ingest.content import check_file, content_id, reason, shown
+from opendojo.ingest.decoding import set_up
 from opendojo.ingest.fit import Fitter
+from opendojo.ingest.foreign import HIGHEST_RATE_HZ
 from opendojo.ingest.images import still
 from opendojo.ingest.mcap_file import PICTURES, Message, decoder, holds_picture, messages
 from opendojo.ingest.mcap_survey import Survey, survey
@@ -45,7 +47,6 @@ __all__ = ["Recording", "open_mcap"]
 _CODECS = {"h264": "h264", "h265": "hevc", "hevc": "hevc", "av1": "libdav1d", "vp9": "vp9"}
 """Decoders by the `format` of a CompressedVideo."""
 _MOST_WAITING_BYTES = 1 << 28
-_HIGHEST_RATE_HZ = 1000.0
 _MEND = "record it again, or mend it with `mcap recover`"
 
 
@@ -69,6 +70,11 @@ class Recording:
     def files(self) -> tuple[str, ...]:
         """What is read."""
         return (self.file,)
+
+    @property
+    def instants(self) -> int:
+        """As many steps as there should be."""
+        return len(self.rows)
 
     def __call__(self, width_px: int, height_px: int) -> Iterator[tuple[Frame, ...]]:
         """See `Clip.frames`. Steps with a broken picture are left out and told of at the end."""
@@ -209,7 +215,7 @@ class _Video:
     def __init__(self, codec: str) -> None:
         context = CodecContext.create(codec, "r")
         assert isinstance(context, VideoCodecContext)
-        context.thread_count = 1  # one process a core
+        set_up(context)
         self._context = context
         self._given = False
         self.fault = ""
@@ -267,7 +273,7 @@ def open_mcap(path: Path) -> Clip:
         source=shown(path),
         origin=found.origin,
         cameras=tuple(_camera(name, topic, firsts[topic][1], found) for name, topic in named),
-        rate_hz=min(round(1.0 / period_s, 6), _HIGHEST_RATE_HZ),
+        rate_hz=min(round(1.0 / period_s, 6), HIGHEST_RATE_HZ),
         read=Recording(
             file=file,
             topics=topics,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from opendojo.clip import BadClip, Camera, Floats, Log, Pose
+from opendojo.ingest.foreign import SHAPES, WGS84_AXIS_M, WGS84_E2
 from opendojo.ingest.mcap_file import LOG_SCHEMA, PICTURES, Message, decoder, messages
 from opendojo.ingest.rig import mount_of, rotation_of, yaw_of
 from opendojo.store.foxglove import nanoseconds
@@ -19,12 +20,8 @@ _VEHICLE_FRAMES = frozenset({"base_link", "base_footprint", "ego", "ego_vehicle"
 """Names that a vehicle's own frame goes by."""
 _FISHEYES = frozenset({"kannala_brandt", "equidistant", "fisheye"})
 """Names of the Kannala-Brandt lens of `clip.Camera`."""
-_EARTH_M = 6378137.0
-_EARTH_E2 = 6.69437999014e-3
 _DEEPEST = "compressedDepth"
 """ROS 2 sends depth under the schema of pictures; its format says so."""
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError,
-           RecursionError)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -61,7 +58,7 @@ class Survey:
             return None
         try:
             return _calibrated(name, lens, size, self.mounts.get(frame_id))
-        except _BROKEN:
+        except SHAPES:
             return None  # a lens that is none: the camera counts as uncalibrated
 
     def log(self, start_ns: int) -> Log | None:
@@ -87,7 +84,7 @@ def survey(file: str) -> Survey:
             short, decoded = known
             try:
                 _note(found, short, message, decoded(message.data))
-            except _BROKEN:
+            except SHAPES:
                 if short in PICTURES:  # it counts as one that cannot be decoded
                     topic = found.pictures.setdefault(message.topic, Topic(""))
                     topic.time_ns.append(message.log_time_ns)
@@ -178,9 +175,9 @@ def _poses(time_s: Floats, columns: Floats) -> Log:
 def _fixes(time_s: Floats, columns: Floats) -> Log:
     """East and north of the first fix on WGS 84, by its radii of curvature there."""
     latitude, longitude = np.radians(columns.T)
-    squash = 1.0 - _EARTH_E2 * np.sin(latitude[0]) ** 2
-    across_m = _EARTH_M / np.sqrt(squash)
-    along_m = _EARTH_M * (1.0 - _EARTH_E2) / squash**1.5
+    squash = 1.0 - WGS84_E2 * np.sin(latitude[0]) ** 2
+    across_m = WGS84_AXIS_M / np.sqrt(squash)
+    along_m = WGS84_AXIS_M * (1.0 - WGS84_E2) / squash**1.5
     turned = (longitude - longitude[0] + np.pi) % (2 * np.pi) - np.pi
     return Log(
         time_s=time_s,

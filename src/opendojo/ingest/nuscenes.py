@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from opendojo.clip import BadClip, Camera, Clip, Log
-from opendojo.ingest.content import check_file, content_id, reason, shown
+from opendojo.ingest.content import check_file, content_id, shown
+from opendojo.ingest.foreign import BROKEN, HIGHEST_RATE_HZ, inside, words
 from opendojo.ingest.images import Images
 from opendojo.ingest.rig import camera_names, match_times, mount_of, rotation_of, yaw_of
 
@@ -36,19 +37,7 @@ _SCENES = "scene.json"
 _VERSIONS = "v1.0-*"
 _BLOCK_CHARS = 1 << 20
 _LONGEST_ENTRY_CHARS = 1 << 16
-_HIGHEST_RATE_HZ = 1000.0
 _MEND = "download the tables of the data set again"
-_BROKEN = (
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    RecursionError,
-)
-"""What entries of another shape lead to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +90,8 @@ def open_nuscenes(tables: Path) -> Iterator[Clip | BadClip]:
             yield _clip(tables, found, token, name)
         except BadClip as bad:
             yield bad
-        except _BROKEN as fault:
-            cause = f"scene {name}: {_words(fault)}"
+        except BROKEN as fault:
+            cause = f"scene {name}: {words(fault)}"
             yield BadClip(shown(tables), cause, remedy=_MEND)
 
 
@@ -140,7 +129,7 @@ def _clip(tables: Path, found: _Tables, token: str, name: str) -> Clip:
         source=f"{shown(tables)}/{name}",
         origin="recorded",
         cameras=cameras,
-        rate_hz=min(round(1.0 / period_s, 6), _HIGHEST_RATE_HZ),
+        rate_hz=min(round(1.0 / period_s, 6), HIGHEST_RATE_HZ),
         read=Images(
             control=str((tables / CONTROL_NAME).absolute()),
             rows=files,
@@ -216,8 +205,8 @@ def _read(tables: Path) -> _Tables:
         leads = {picture.pose for scene in pictures.values() for picture in scene[_lead(scene)]}
         at = tables / "ego_pose.json"
         poses = {entry["token"]: entry for entry in _entries(at) if entry["token"] in leads}
-    except _BROKEN as fault:
-        raise BadClip(shown(at), _words(fault), remedy=_MEND) from fault
+    except BROKEN as fault:
+        raise BadClip(shown(at), words(fault), remedy=_MEND) from fault
     return _Tables(scenes=scenes, sensors=sensors, pictures=pictures, poses=poses)
 
 
@@ -231,7 +220,7 @@ def _pictures(
             continue
         picture = _Picture(
             time_s=int(entry["timestamp"]) * 1e-6,
-            file=_inside(entry["filename"]),
+            file=inside(entry["filename"]),
             sensor=entry["calibrated_sensor_token"],
             pose=entry["ego_pose_token"],
             size=(int(entry["width"]), int(entry["height"])),
@@ -245,14 +234,6 @@ def _pictures(
         }
         for scene, channels in found.items()
     }
-
-
-def _inside(name: str) -> str:
-    """A file's name as the tables give it, below their root."""
-    path = Path(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise ValueError(f"{name!r} is not a file of the data set")
-    return name
 
 
 def _entries(file: Path) -> Iterator[dict[str, Any]]:
@@ -280,7 +261,3 @@ def _entries(file: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(entry, dict):
                 raise ValueError("holds what is no entry")
             yield entry
-
-
-def _words(fault: BaseException) -> str:
-    return f"{fault} is not there" if isinstance(fault, KeyError) else reason(fault)

@@ -51,7 +51,7 @@ class Pool(Protocol):
         """Processor time of all that stages."""
         ...
 
-    def run(self, batches: Iterator[Batch]) -> Iterator[Staged]:
+    def run(self, batches: Iterator[Batch | None]) -> Iterator[Staged]:
         """See `Workers.run`."""
         ...
 
@@ -97,7 +97,7 @@ def ingest(
         nursery = held.enter_context(Nursery())
         pool = held.enter_context(_pool(count, store, staging, options, nursery))
 
-        def found(path: Path) -> Iterator[Clip | BadClip]:
+        def found(path: Path) -> Iterator[Clip | BadClip | None]:
             return search(path, [store.path], options, nursery, tally.add_cpu_s)
 
         # closed before the nursery, which the searcher is a child of
@@ -123,18 +123,23 @@ def _pool(
 
 def _new_clips(
     paths: Sequence[str | Path],
-    find: Callable[[Path], Iterator[Clip | BadClip]],
+    find: Callable[[Path], Iterator[Clip | BadClip | None]],
     store: Store,
     tally: Tally,
     rejects: Rejects,
     origins: dict[str, _Origin],
-) -> Generator[Clip, None, None]:
-    """Clips that the store does not have; `origins` learns which path each came from."""
+) -> Generator[Clip | None, None, None]:
+    """Clips that the store does not have, None where there is none yet.
+
+    `origins` learns which path each came from.
+    """
     for path in paths:
         source = shown(Path(path))
         tally.add(source)
         for clip in find(Path(path)):
-            if isinstance(clip, BadClip):
+            if clip is None:
+                yield None
+            elif isinstance(clip, BadClip):
                 tally.add(source, rejects=1)
                 rejects.add(clip, kept_frames=0)
             elif clip.clip_id in origins or store.holds(clip.clip_id):
@@ -144,11 +149,19 @@ def _new_clips(
                 yield clip
 
 
-def _batches(clips: Iterator[Clip], origins: dict[str, _Origin], width: int) -> Iterator[Batch]:
-    """Group clips of one dataset (rate and cameras); batches grow as more have gone before."""
+def _batches(
+    clips: Iterator[Clip | None], origins: dict[str, _Origin], width: int
+) -> Iterator[Batch | None]:
+    """Group clips of one dataset (rate and cameras); batches grow as more have gone before.
+
+    None where there is no clip yet.
+    """
     waiting: dict[tuple[object, ...], list[Clip]] = {}
     given = 0
     for clip in clips:
+        if clip is None:
+            yield None
+            continue
         key = (round(clip.rate_hz), tuple(camera.name for camera in clip.cameras))
         group = waiting.setdefault(key, [])
         group.append(clip)

@@ -27,7 +27,15 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle, send_handle
 from typing import Any, NoReturn
 
-__all__ = ["Beat", "Child", "Ended", "Nursery"]
+__all__ = [
+    "MOST_KILLS",
+    "Beat",
+    "Child",
+    "Ended",
+    "Nursery",
+    "killed_too_often",
+    "pause_s",
+]
 
 _START = (
     "import gc; gc.disable(); "  # importing leaves no garbage, and looking for it takes a tenth
@@ -38,10 +46,35 @@ _BEAT_S = 0.25
 _KEPT_BYTES = 32 << 20
 """Of glibc: what is smaller comes from the heap and stays there."""
 _STARTS = 3
+_START_S = 60.0
+"""What a child may take at least until it is ready."""
+_NURSERY_S = 120.0
+"""A nursery that does not answer for so long is replaced: it was stopped, or never came up."""
+_PAUSE_S = 0.25
+_ENDING_S = 1.0
 
 
 class Ended(Exception):
     """A child is no more; its text says why, in words for people."""
+
+    def __init__(self, text: str, *, killed: bool = False) -> None:
+        super().__init__(text)
+        self.killed = killed
+        """Whether it met SIGKILL, which comes from outside: nothing that it read sends it."""
+
+
+MOST_KILLS = 6
+"""Kills of its process that a clip or a file is given; after that it takes too much memory."""
+
+
+def pause_s(kills: int) -> float:
+    """How long to wait after so many kills before the next attempt: memory may come free."""
+    return _PAUSE_S * 2 ** (kills - 1)
+
+
+def killed_too_often(kills: int) -> str:
+    """Why something is given up, in words."""
+    return f"its worker was killed {kills} times (signal 9): from outside, or out of memory"
 
 
 class Beat:
@@ -71,15 +104,20 @@ class Nursery:
 
         Raises `RuntimeError` where none can be started.
         """
-        for _ in range(_STARTS):
+        starts = kills = 0
+        while starts < _STARTS and kills < MOST_KILLS:
             try:
                 pid = self._ask("fork", theirs)
-            except (OSError, EOFError):  # it was killed, at whatever
-                self.close()
+            except (OSError, EOFError):  # it ended, at whatever
+                if self._ended() == -signal.SIGKILL:
+                    kills += 1
+                    time.sleep(pause_s(kills))
+                else:
+                    starts += 1
                 continue
             assert pid is not None
             return pid
-        raise RuntimeError(f"no process could be started {_STARTS} times over: see above")
+        raise RuntimeError(f"no process could be started {starts + kills} times over: see above")
 
     def exit_code(self, pid: int) -> int | None:
         """Wait for a child that is ending; None where the nursery does not know it."""
@@ -88,7 +126,7 @@ class Nursery:
         try:
             return self._ask("wait", pid)
         except (OSError, EOFError):
-            self.close()
+            self._ended()
             return None
 
     def _ask(self, what: str, about: Any) -> int | None:
@@ -99,6 +137,8 @@ class Nursery:
             send_handle(pipe, about.fileno(), self._process.pid)
         else:
             pipe.send((what, about))
+        if not pipe.poll(_NURSERY_S):
+            raise EOFError("the nursery does not answer")
         return pipe.recv()
 
     def _start(self) -> Connection:
@@ -137,6 +177,15 @@ class Nursery:
             self._process.wait()
         self._pipe = self._process = None
 
+    def _ended(self) -> int | None:
+        """How one whose pipe broke ended; None where it did not, and had to be made to."""
+        code = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(_ENDING_S)
+        self.close()
+        return code
+
     def __enter__(self) -> Nursery:
         return self
 
@@ -157,16 +206,17 @@ class Child:
     ) -> None:
         self._nursery = nursery
         self._hang_s = hang_s
-        self._heard_s: float | None = None
+        self._ready = False
         self.pipe, theirs = Pipe()
         with theirs:
             self.pid = nursery.fork(theirs)
+        self._heard_s = time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # `receive` finds out why
             self.pipe.send((memory_mb, duty, arguments))
 
     def send(self, message: Any) -> None:
         """Hand it something to do; the time it may be silent begins."""
-        if self._heard_s is not None:
+        if self._ready:
             self._heard_s = time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # one that died while idle: see `receive`
             self.pipe.send(message)
@@ -179,32 +229,35 @@ class Child:
         try:
             kind, message = self.pipe.recv()
         except (EOFError, ConnectionResetError) as fault:
-            raise Ended(self.end()) from fault
-        self._heard_s = time.monotonic()
+            code = self._end()
+            raise Ended(_ending(code), killed=code in (None, -signal.SIGKILL)) from fault
+        self._ready, self._heard_s = True, time.monotonic()
         return None if kind in (_BEAT, _READY) else message
 
     def check(self) -> None:
-        """End it and raise `Ended` where it was silent for too long, its start aside."""
-        if self._heard_s is None or time.monotonic() - self._heard_s <= self._hang_s:
+        """End it and raise `Ended` where it was silent for too long."""
+        bound_s = self._hang_s if self._ready else max(self._hang_s, _START_S)
+        if time.monotonic() - self._heard_s <= bound_s:
             return
         if not self.pipe.poll():
             self.end()
-            raise Ended(f"no progress for {self._hang_s:g} s: it was ended")
+            raise Ended(f"no progress for {bound_s:g} s: it was ended")
 
-    def end(self) -> str:
-        """Make it go, whatever it is at; how it ended."""
-        if self.pipe.closed:
-            return ""
+    def end(self) -> None:
+        """Make it go, whatever it is at."""
+        if not self.pipe.closed:
+            self._end()
+
+    def _end(self) -> int | None:
         self.pipe.close()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        code = self._nursery.exit_code(self.pid)
-        return _ending(code)
+        return self._nursery.exit_code(self.pid)
 
 
 def _ending(code: int | None) -> str:
     if code is None or code == -signal.SIGKILL:
-        return "its worker was killed (signal 9): out of memory?"
+        return "its worker was killed (signal 9): from outside, or out of memory"
     return f"its worker died of {f'signal {-code}' if code < 0 else f'exit code {code}'}"
 
 
@@ -215,7 +268,6 @@ def nurse(handle: int) -> None:
 
     gc.freeze()  # what is imported stays: no child's collector looks through it again
     gc.enable()
-    sys.meta_path.insert(0, _NoPandas())
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         pipe = Connection(handle)
         while True:
@@ -230,18 +282,6 @@ def nurse(handle: int) -> None:
                 _live(Connection(theirs))
             os.close(theirs)
             pipe.send(pid)
-
-
-class _NoPandas:
-    """Keeps pandas out: pyarrow imports it, where it is there, for the first array it is given.
-
-    Nothing here asks for it, and it takes every child half a second.
-    """
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """See `importlib.abc.MetaPathFinder`."""
-        if name == "pandas":
-            raise ModuleNotFoundError("children do without it", name=name)
 
 
 def _waited(pid: int) -> int | None:

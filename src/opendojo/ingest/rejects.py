@@ -39,10 +39,13 @@ class Rejects:
         if _key(entry) in self._known:
             return
         self._known.add(_key(entry))
-        torn = self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
-        line = ("\n" if torn else "") + json.dumps(entry) + "\n"
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line)
+        with self.path.open("ab+") as file:
+            torn = False
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                torn = file.read(1) != b"\n"
+            line = ("\n" if torn else "") + json.dumps(entry) + "\n"
+            file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
 

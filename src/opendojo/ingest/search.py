@@ -17,12 +17,22 @@ import av.logging
 from opendojo.clip import BadClip, Clip
 from opendojo.ingest.content import shown, watched
 from opendojo.ingest.options import IngestOptions
-from opendojo.ingest.process import Beat, Child, Ended, Nursery
+from opendojo.ingest.process import (
+    MOST_KILLS,
+    Beat,
+    Child,
+    Ended,
+    Nursery,
+    killed_too_often,
+    pause_s,
+)
 from opendojo.ingest.sniff import find_clips
 
 __all__ = ["search"]
 
 _REMEDY = "read it alone; convert or leave it out"
+_TICK_S = 0.02
+"""How long there may be nothing before it is said."""
 
 
 def search(
@@ -31,15 +41,18 @@ def search(
     options: IngestOptions,
     nursery: Nursery,
     spent: Callable[[float], None] = lambda cpu_s: None,
-) -> Iterator[Clip | BadClip]:
+) -> Iterator[Clip | BadClip | None]:
     """Every clip at `path` as `find_clips` gives them; nothing in them can harm this process.
 
-    A path at which the searcher ends is tried once more before it is named as bad. `spent` is told
-    the searcher's processor time. Raises `RuntimeError` where no searcher can be started.
+    None comes where there is nothing yet, so that the caller waits for nothing else meanwhile. A
+    path at which the searcher ends is tried once more before it is named as bad, and some times
+    more where it was killed, which nothing in a file does. `spent` is told the searcher's processor
+    time. Raises `RuntimeError` where no searcher can be started.
     """
     after: Path | None = None
-    before = at = failed = None
-    given = 0
+    before: Path | None = None
+    at: Path | None = None
+    given = kills = deaths = 0
     while True:
         child = Child(
             nursery, _search, path, skip, after,
@@ -47,34 +60,50 @@ def search(
         )  # fmt: skip
         passed = given
         try:
-            for kind, what in _messages(child, options):
-                if kind == "done":
+            for kind, what in _messages(child):
+                if kind == "nothing":
+                    yield None
+                elif kind == "done":
                     spent(what)
                     return
-                if kind == "at":
+                elif kind == "at":
                     if what != at:
-                        before, at, given = at, what, 0
+                        before, at = at or before, what
+                        given = kills = deaths = 0
                 elif passed:
                     passed -= 1  # it was given before the searcher ended
                 else:
-                    given += 1
+                    given, kills = given + 1, 0
                     yield what
         except Ended as ended:
             after = before
-            if failed == at:
-                yield BadClip(shown(at or path), f"opening it failed: {ended}", remedy=_REMEDY)
+            kills, deaths = kills + ended.killed, deaths + (not ended.killed)
+            if kills == MOST_KILLS or deaths == 2:
+                cause = killed_too_often(kills) if ended.killed else str(ended)
+                yield BadClip(shown(at or path), f"opening it failed: {cause}", remedy=_REMEDY)
                 if at is None:
                     return
-                after, before, at, given = at, at, None, 0
-            failed = at
+                after, before, at = at, at, None
+                given = kills = deaths = 0
+            elif ended.killed:
+                yield from _pause(pause_s(kills))
         finally:
             child.end()
 
 
-def _messages(child: Child, options: IngestOptions) -> Iterator[tuple[str, Any]]:
+def _pause(seconds: float) -> Iterator[None]:
+    """Nothing, for so long."""
+    until_s = time.monotonic() + seconds
+    while (left_s := until_s - time.monotonic()) > 0:
+        time.sleep(min(left_s, _TICK_S))
+        yield None
+
+
+def _messages(child: Child) -> Iterator[tuple[str, Any]]:
     while True:
-        while not child.pipe.poll(min(options.hang_s / 4, 1.0)):
+        while not child.pipe.poll(_TICK_S):
             child.check()
+            yield "nothing", None
         message = child.receive()
         if message is not None:
             yield message

@@ -15,7 +15,7 @@ from typing import Protocol, cast
 
 from opendojo.clip import BadClip, Clip, Frame
 from opendojo.ingest import comma, drive, images, lerobot, mcap, nuscenes, udacity
-from opendojo.ingest.content import reason, shown
+from opendojo.ingest.content import reason, shown, step
 from opendojo.ingest.mcap_file import MAGIC
 from opendojo.ingest.video import open_video
 
@@ -68,7 +68,7 @@ def find_clips(
 
     What claims to be a recording and cannot be opened comes as a `BadClip`, and so does a place
     without anything readable. Folders in `skip` are not entered. `opening` is told of each
-    path before it is looked at, and what comes up to and with `after` is passed over, so that a
+    path before it is looked at; what comes up to and with `after` is passed over untold, so that a
     search that a file brought to an end can go on behind it. Raises `ValueError` where there is
     nothing at `path`.
     """
@@ -86,7 +86,8 @@ def _search(
     stack = [top]
     while stack:
         path = stack.pop()
-        if path != after:
+        step()
+        if after is None:
             opening(path)
         clips: Iterable[_Found] = []
         try:

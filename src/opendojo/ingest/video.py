@@ -20,14 +20,14 @@ from av.video.frame import VideoFrame
 
 from opendojo.clip import BadClip, Camera, Clip, Frame
 from opendojo.ingest.content import check_file, content_id, reason, shown
-from opendojo.ingest.decoding import ASSUMED_RATE_HZ, MEND, opened, pictures
+from opendojo.ingest.decoding import ASSUMED_RATE_HZ, MEND, opened, pictures, promised
 from opendojo.ingest.fit import Fitter, attitude
+from opendojo.ingest.foreign import HIGHEST_RATE_HZ
 
 __all__ = ["ASSUMED_FOV_DEG", "Video", "guessed_camera", "open_video", "pictures", "timed"]
 
 ASSUMED_FOV_DEG = 60.0
 """Horizontal field of view taken for a camera of which nothing is known."""
-_HIGHEST_RATE_HZ = 1000.0
 _PACKETS_MEASURED = 300
 _SIDES = ("left", "right")
 _ENDS = ("front", "rear")
@@ -43,6 +43,8 @@ class Video:
     """Nominal rate, for frames without a time."""
     times_s: tuple[float, ...] | None = None
     """Times from the first frame that are known from elsewhere, one for each frame."""
+    instants: int | None = None
+    """As many frames as there should be, where something tells."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -72,7 +74,7 @@ def open_video(path: Path) -> Clip:
     """The clip of one video file. Raises `BadClip` where not one frame can be had."""
     check_file(path)
     file = str(path.absolute())
-    rate_hz = _nominal_rate_hz(file)
+    rate_hz, instants = _nominal(file)
     camera = guessed_camera(file, _slot(path.stem))
     return Clip(
         clip_id=content_id("video", [path]),
@@ -80,7 +82,7 @@ def open_video(path: Path) -> Clip:
         origin="recorded",
         cameras=(camera,),
         rate_hz=rate_hz,
-        read=Video(file=file, rate_hz=rate_hz),
+        read=Video(file=file, rate_hz=rate_hz, instants=instants),
     )
 
 
@@ -119,13 +121,16 @@ def timed(
         last_s = time_s
 
 
-def _nominal_rate_hz(file: str) -> float:
-    """The rate of a video: the header's where the packets agree, else what they show."""
+def _nominal(file: str) -> tuple[float, int | None]:
+    """The rate of a video, the header's where the packets agree, else what they show; and the
+    number of its frames, where the header tells.
+    """
     shown_s: list[float] = []
     try:
         with opened(file) as (container, stream):
             stated = float(stream.guessed_rate or stream.average_rate or 0.0)
             mean = float(stream.average_rate or 0.0)
+            instants = promised(stream, container) or None
             with contextlib.suppress(FFmpegError):  # where it breaks off, `pictures` says so
                 for packet in islice(container.demux(stream), _PACKETS_MEASURED):
                     if packet.pts is not None:
@@ -136,11 +141,11 @@ def _nominal_rate_hz(file: str) -> float:
     steps_s = np.diff(shown_s)
     steps_s = steps_s[steps_s > 0]
     if len(steps_s) == 0:
-        return stated if 0.0 < stated <= _HIGHEST_RATE_HZ else ASSUMED_RATE_HZ
+        return (stated if 0.0 < stated <= HIGHEST_RATE_HZ else ASSUMED_RATE_HZ), instants
     measured = float(1.0 / np.median(steps_s))
     # Matroska rounds times to milliseconds: 29.97 Hz shows as 30.3
     near = [rate for rate in (mean, stated) if abs(rate / measured - 1.0) < 0.05]
-    return min(near[0] if near else measured, _HIGHEST_RATE_HZ)
+    return min(near[0] if near else measured, HIGHEST_RATE_HZ), instants
 
 
 def _why(file: str, fault: FFmpegError) -> str:

@@ -27,13 +27,22 @@ from opendojo.clip import BadClip, Clip, Frame
 from opendojo.ingest.content import reason
 from opendojo.ingest.decoding import Decoding, decoding
 from opendojo.ingest.options import IngestOptions
-from opendojo.ingest.process import Beat, Child, Ended, Nursery
+from opendojo.ingest.process import (
+    MOST_KILLS,
+    Beat,
+    Child,
+    Ended,
+    Nursery,
+    killed_too_often,
+    pause_s,
+)
 from opendojo.store import StagedPart, StoreSpec, stage_part
 
 __all__ = ["Batch", "Staged", "Workers"]
 
 _MOST_THREADS = 16
 """FFmpeg's own bound: each frame thread holds pictures of its own."""
+_TICK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +52,8 @@ class Batch:
     clips: tuple[Clip, ...]
     retried: bool = False
     """Whether it is one clip of a batch that was lost before."""
+    kills: int = 0
+    """How many of its workers were killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +67,8 @@ class Staged:
     """By clip, luma PSNR of each camera as decoded against the exact decode, where that differs."""
     lost: str = ""
     """Why nothing came of it."""
+    killed: bool = False
+    """Whether it was lost to a SIGKILL, which comes from outside."""
 
 
 class Workers:
@@ -89,30 +102,28 @@ class Workers:
         """Processor time of all workers up to their last result."""
         return self._ended_cpu_s + sum(worker.cpu_s for worker in self._workers)
 
-    def run(self, batches: Iterator[Batch]) -> Iterator[Staged]:
+    def run(self, batches: Iterator[Batch | None]) -> Iterator[Staged]:
         """Stage batches as they come; results in the order in which they are ready.
 
-        A batch whose worker dies, hangs or fails is tried once more, clip by clip; a clip that
-        fails alone comes back `lost`. Raises `OSError` where the staged files cannot be written,
+        `batches` may give None where there is none yet. A batch whose worker dies, hangs or fails
+        is tried once more, clip by clip; a clip that fails alone comes back `lost`. A worker that
+        is killed (SIGKILL) was so from outside or for want of memory: its clips are tried
+        `MOST_KILLS` times, with pauses. Raises `OSError` where the staged files cannot be written,
         and `RuntimeError` where workers do not even start.
         """
-        again: deque[Batch] = deque()
-        ahead = next(batches, None)
+        waiting = _Waiting(batches)
         ready: list[Staged] = []
         while True:
-            while (again or ahead) and (worker := self._vacant()):
-                batch, ahead = (again.popleft(), ahead) if again else (ahead, next(batches, None))
-                assert batch is not None
-                worker.give(batch, self._threads(len(again), last=ahead is None))
+            while self._room() and waiting and (batch := waiting.next()):
+                last = waiting.look_ahead()
+                self._vacant().give(batch, self._threads(waiting.queued, last))
             yield from ready  # what takes time there, such as publishing, keeps no worker waiting
             busy = [worker for worker in self._workers if worker.batch]
-            if not busy:
+            if not busy and not waiting:
                 return
             ready = []
-            for staged in self._results(busy):
-                if staged.lost and not staged.batch.retried:
-                    again += [Batch(clips=(clip,), retried=True) for clip in staged.batch.clips]
-                else:
+            for staged in self._results(busy, at_once=self._room() and bool(waiting)):
+                if not (staged.lost and waiting.again(staged)):
                     ready.append(staged)
 
     def _threads(self, queued: int, last: bool) -> int:
@@ -124,9 +135,10 @@ class Workers:
         busy = sum(worker.batch is not None for worker in self._workers)
         return min(max(self._count // (busy + 1 + queued), 1), _MOST_THREADS)
 
-    def _results(self, busy: list[_Worker]) -> Iterator[Staged]:
-        """Wait for a while; what came of the batches meanwhile."""
-        ready = wait([worker.child.pipe for worker in busy], min(self._options.hang_s / 4, 1.0))
+    def _results(self, busy: list[_Worker], at_once: bool) -> Iterator[Staged]:
+        """Wait for a while, unless `at_once`; what came of the batches meanwhile."""
+        patience_s = 0.0 if at_once else min(self._options.hang_s / 4, 1.0)
+        ready = wait([worker.child.pipe for worker in busy], patience_s)
         for worker in busy:
             staged = worker.result(heard=worker.child.pipe in ready)
             if not worker.alive:
@@ -135,10 +147,14 @@ class Workers:
             if staged is not None:
                 yield staged
 
-    def _vacant(self) -> _Worker | None:
-        """A worker with nothing to do, made where there is room for one more."""
+    def _room(self) -> bool:
+        """Whether one more batch can be worked on."""
+        return sum(worker.batch is not None for worker in self._workers) < self._count
+
+    def _vacant(self) -> _Worker:
+        """A worker with nothing to do, where there is room; made if need be."""
         free = next((worker for worker in self._workers if not worker.batch), None)
-        if free is None and len(self._workers) < self._count:
+        if free is None:
             free = _Worker(*self._task)
             self._workers.append(free)
         return free
@@ -150,6 +166,62 @@ class Workers:
         for worker in self._workers:
             worker.child.end()
         self._own.close()
+
+
+class _Waiting:
+    """What is to be staged: batches as they come, and those that were lost, once more."""
+
+    def __init__(self, batches: Iterator[Batch | None]) -> None:
+        self._batches = batches
+        self._ahead: Batch | None = None
+        self._over = False
+        self._again: deque[Batch] = deque()
+        self._paused: list[tuple[float, Batch]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._ahead or self._again or self._paused) or not self._over
+
+    @property
+    def queued(self) -> int:
+        """Clips that wait to be tried once more."""
+        return len(self._again) + len(self._paused)
+
+    def next(self) -> Batch | None:
+        """The next batch; None where there is none for now, which takes a moment to find out."""
+        now_s = time.monotonic()
+        self._again += [batch for due_s, batch in self._paused if due_s <= now_s]
+        self._paused = [entry for entry in self._paused if entry[0] > now_s]
+        if self._again:
+            return self._again.popleft()
+        self.look_ahead()
+        batch, self._ahead = self._ahead, None
+        if batch is None and self._over:
+            time.sleep(_TICK_S)  # only those that pause are left
+        return batch
+
+    def look_ahead(self) -> bool:
+        """Ask for the next batch, but do not wait for it; whether there will be none."""
+        if self._ahead is None and not self._over:
+            try:
+                self._ahead = next(self._batches)
+            except StopIteration:
+                self._over = True
+        return self._over and self._ahead is None
+
+    def again(self, staged: Staged) -> bool:
+        """Take in the clips of a batch that was lost; False where it was tried often enough."""
+        batch, due_s = staged.batch, 0.0
+        kills = batch.kills + staged.killed
+        if staged.killed:
+            if kills == MOST_KILLS:
+                return False
+            due_s = time.monotonic() + pause_s(kills)
+        elif batch.retried:
+            return False
+        retried = batch.retried or not staged.killed
+        for clip in batch.clips:
+            self._paused.append((due_s, Batch(clips=(clip,), retried=retried, kills=kills)))
+        return True
 
 
 class _Worker:
@@ -178,7 +250,8 @@ class _Worker:
             message = self.child.receive() if heard else self.child.check()
         except Ended as ended:
             self.alive = False
-            return Staged(batch=self.batch, lost=str(ended))
+            cause = killed_too_often(self.batch.kills + 1) if ended.killed else str(ended)
+            return Staged(batch=self.batch, lost=cause, killed=ended.killed)
         if message is None:
             return None
         batch, self.batch = self.batch, None
@@ -198,6 +271,11 @@ class _Watched:
     read: Callable[[int, int], Iterator[tuple[Frame, ...]]]
     beat: Beat
 
+    @property
+    def instants(self) -> int | None:
+        """How many steps there should be, where the reader knows."""
+        return getattr(self.read, "instants", None)
+
     def __call__(self, width_px: int, height_px: int) -> Iterator[tuple[Frame, ...]]:
         self.beat()
         for step in self.read(width_px, height_px):
@@ -216,24 +294,29 @@ def _work(
             dataclasses.replace(clip, read=_Watched(read=clip.read, beat=beat)) for clip in clips
         ]
         how = Decoding(threads=threads, skip_loop_filter=options.skip_loop_filter)
-        answer = _answer(clips, spec, staging, how, options.drift_frames)
+        answer = _answer(clips, spec, staging, how, options.drift_frames, beat)
         pipe.send(("answer", (answer, time.process_time())))
 
 
 def _answer(
-    clips: list[Clip], spec: StoreSpec, staging: Path, how: Decoding, drift_frames: int
+    clips: list[Clip],
+    spec: StoreSpec,
+    staging: Path,
+    how: Decoding,
+    drift_frames: int,
+    beat: Beat,
 ) -> OSError | str | tuple[tuple[StagedPart, ...], dict[str, tuple[float, ...]]]:
     try:
         drift_db: dict[str, tuple[float, ...]] = {}
         if how.skip_loop_filter:
             drift_db = {clip.clip_id: _drift_db(clip, spec, how, drift_frames) for clip in clips}
         with decoding(how):
-            parts = stage_part(clips, spec, staging)
+            parts = stage_part(clips, spec, staging, beat)
         if how.threads > 1 and any(clip.damage for part in parts for clip in part.clips):
             for part in parts:  # only one thread stops exactly where the good pictures end
                 shutil.rmtree(part.folder)
             with decoding(dataclasses.replace(how, threads=1)):
-                parts = stage_part(clips, spec, staging)
+                parts = stage_part(clips, spec, staging, beat)
         return tuple(parts), drift_db
     except (OSError, FFmpegError) as fault:
         # Readers turn the faults of sources into BadClip; this is the target's. FFmpeg's own

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ from opendojo.store.layout import (
     nominal_fps,
 )
 from opendojo.store.quality import Inspector
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["StagedClip", "StagedPart", "stage_part"]
 
@@ -79,16 +82,22 @@ class StagedPart:
         return sum(clip.instants for clip in self.clips)
 
 
-def stage_part(clips: Sequence[Clip], spec: StoreSpec, staging: Path) -> list[StagedPart]:
+def stage_part(
+    clips: Sequence[Clip],
+    spec: StoreSpec,
+    staging: Path,
+    step: Callable[[], None] = lambda: None,
+) -> list[StagedPart]:
     """Encode clips into one staged part per dataset they fall into.
 
     A clip that cannot be read to its end is kept up to there and carries its `damage`; the others
-    are not touched by it. Raises `OSError` where the files cannot be written.
+    are not touched by it. `step` is called again and again while no clip is read. Raises `OSError`
+    where the files cannot be written.
     """
     groups: dict[str, list[Clip]] = {}
     for clip in clips:
         groups.setdefault(dataset_name(clip), []).append(clip)
-    return [_stage(name, group, spec, staging) for name, group in groups.items()]
+    return [_stage(name, group, spec, staging, step) for name, group in groups.items()]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,7 +111,9 @@ class _Kept:
     damage: BadClip | None
 
 
-def _stage(dataset: str, clips: list[Clip], spec: StoreSpec, staging: Path) -> StagedPart:
+def _stage(
+    dataset: str, clips: list[Clip], spec: StoreSpec, staging: Path, step: Callable[[], None]
+) -> StagedPart:
     folder = staging / uuid.uuid4().hex
     folder.mkdir(parents=True)
     fps = nominal_fps(clips[0].rate_hz)
@@ -118,7 +129,7 @@ def _stage(dataset: str, clips: list[Clip], spec: StoreSpec, staging: Path) -> S
         for clip in clips:
             crf = (spec.quality,) * len(names)
             if spec.psnr_db is not None:
-                crf = choose_quality(clip, spec, fps)
+                crf = choose_quality(clip, spec, fps, step)
             kept = _encode(clip, spec, crf, videos)
             staged.append(_staged(clip, spec, row, crf, kept))
             rows.append(_index_rows(names, clip.log, kept))
@@ -184,6 +195,22 @@ def _index_rows(names: tuple[str, ...], log: Log | None, kept: _Kept) -> npt.NDA
     return rows
 
 
+def _log_table(rows: npt.NDArray[Any]) -> pa.Table:
+    """The log of index rows, float64 throughout.
+
+    Of buffers: pyarrow imports pandas, where it is there, for the first NumPy array it is given,
+    and that takes each staging process half a second.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    for name in ("time_s", *LOG_COLUMNS):
+        values = np.ascontiguousarray(rows[name], np.float64)
+        buffers = [None, pa.py_buffer(values.tobytes())]
+        columns[name] = pa.Array.from_buffers(pa.float64(), len(values), buffers)
+    return pa.table(columns)
+
+
 def _write_tables(
     folder: Path,
     names: tuple[str, ...],
@@ -191,11 +218,9 @@ def _write_tables(
     staged: list[StagedClip],
     rows: npt.NDArray[Any],
 ) -> None:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    log = {name: np.ascontiguousarray(rows[name]) for name in ("time_s", *LOG_COLUMNS)}
-    pq.write_table(pa.table(log), str(folder / "log.parquet"))
+    pq.write_table(_log_table(rows), str(folder / "log.parquet"))
 
     starts = [clip.row for clip in staged if clip.instants]
     heads: dict[str, Any] = {}
