@@ -20,7 +20,7 @@ from loader_kit import equal, filled
 from clips import make_clip
 from kills import digest, run_kills
 from opendojo.clip import BadClip
-from opendojo.loader import Loader, LoaderConfig
+from opendojo.loader import Loader, LoaderConfig, crew, worker
 from opendojo.store import Store
 
 FAST = {"batch": 4, "keep_bytes": 0}
@@ -114,20 +114,64 @@ def test_a_window_that_ends_every_worker_is_refused_by_its_clip(
     assert not loader.worker_pids()
 
 
+@pytest.mark.parametrize(
+    ("end", "workers"),
+    [("os._exit(3)", 3), ("os.kill(os.getpid(), 11)", 3), ("os.kill(os.getpid(), 9)", 10)],
+)
 def test_workers_that_do_not_start_are_given_up(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, workers: int
 ) -> None:
+    monkeypatch.setattr(crew, "_START_S", 0.2)  # what being killed from outside is borne for
+    _breaker(tmp_path, monkeypatch, f"import os, sys\nif sys.argv[0] == '-c':\n    {end}")
+    loader = Loader([store], LoaderConfig(workers=1, **FAST))
+    with pytest.raises(RuntimeError, match="workers do not start"):
+        list(loader.batches(0))
+    assert workers - 1 <= len(loader.incidents) < workers + 20
+    assert not loader.worker_pids()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_stops_a_worker_at_its_start_reaches_the_caller(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no such decoder here")
+
+    monkeypatch.setattr(worker, "Reader", broken)
     _breaker(
         tmp_path,
         monkeypatch,
         """
-        import os, sys
+        import sys
         if sys.argv[0] == "-c":
-            os._exit(3)
+            import opendojo.loader.worker as worker
+            def broken(*_):
+                raise ValueError("no such decoder here")
+            worker.Reader = broken
         """,
     )
-    with pytest.raises(RuntimeError, match="workers do not start"):
-        list(Loader([store], LoaderConfig(workers=1, **FAST)).batches(0))
+    loader = Loader([store], LoaderConfig(workers=workers, **FAST))
+    with pytest.raises(ValueError, match="no such decoder here"):
+        list(loader.batches(0))
+    assert loader.incidents == []
+
+
+def test_a_worker_that_waits_for_a_far_store_is_left_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says at each try that it waits; one whose tries do not end is found all the same."""
+    told = []
+    monkeypatch.setattr(Store, "is_far", property(lambda self: True))
+    monkeypatch.setattr(Store, "tell_waits", lambda self, beat: told.append(beat))
+    loader = Loader([store], LoaderConfig(workers=0, hang_s=1.0, **FAST))
+    batches = loader.batches(0)
+    next(batches)
+    (hired,) = loader._crews
+    assert hired._hang_s == 45.0
+    before = hired._ring.board.progress.sum()
+    told[0]()
+    assert hired._ring.board.progress.sum() == before + 1
+    batches.close()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -139,7 +183,7 @@ def test_damage_reaches_the_caller_by_name(tmp_path: Path, workers: int) -> None
     at, size = int(rows["front.offset"][16]), int(rows["front.bytes"][16])
     data[at : at + size] = bytes(size)
     video.write_bytes(data)
-    loader = Loader([store], LoaderConfig(workers=workers, **FAST))
+    loader = Loader([store], LoaderConfig(cameras=("front",), workers=workers, **FAST))
     with pytest.raises(ValueError, match=video.name):
         list(loader.batches(0))
     assert not loader.worker_pids()
@@ -150,7 +194,7 @@ def test_a_missing_file_reaches_the_caller(tmp_path: Path) -> None:
     (video,) = (tmp_path / "s").rglob("*.mp4")
     video.unlink()
     with pytest.raises((OSError, ValueError), match=video.name):
-        list(Loader([store], LoaderConfig(workers=0, **FAST)).batches(0))
+        list(Loader([store], LoaderConfig(cameras=("front",), workers=0, **FAST)).batches(0))
 
 
 def _close(loader: Loader) -> list[int]:

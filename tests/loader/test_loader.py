@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from clips import make_clip
 from opendojo.loader import LENS_COLUMNS, Batch, Loader, LoaderConfig, WindowSpec, ego_paths
+from opendojo.loader import loader as module
 from opendojo.store import Store
 
 
@@ -37,8 +38,8 @@ def test_same_bits_for_any_workers_slots_ranks_and_resumption(
     config = LoaderConfig(batch=4, seed=9, weights=(1.0, 0.5), workers=0, keep_bytes=0)
     stores = [store, other_store]
     whole = _read(Loader(stores, config), 1)
-    shared = Loader(stores, LoaderConfig(**_but(config, workers=2, slots=2, keep_bytes=1 << 20)))
-    for _ in range(2):  # the second time some windows are kept
+    shared = Loader(stores, LoaderConfig(**_but(config, workers=2, slots=2, keep_bytes=1 << 26)))
+    for _ in range(2):  # the second time they are kept
         assert all(equal(a, b) for a, b in zip(_read(shared, 1), whole, strict=True))
     assert shared.kept_windows > 0
     assert all(equal(a, b) for a, b in zip(_read(shared, 1, 3), whole[3:], strict=True))
@@ -192,20 +193,22 @@ def test_neighbouring_windows_decode_the_frames_they_share_once(
         assert all(torch.equal(a, b) for a, b in zip(row, batches[4][window_id], strict=True))
 
 
-def test_kept_windows_equal_fresh_ones_and_stay_within_their_bytes(store: Store) -> None:
+def test_kept_windows_equal_fresh_ones_and_are_all_or_none(store: Store) -> None:
     def loader(keep_bytes: int) -> Loader:
         return Loader([store], LoaderConfig(batch=4, workers=0, keep_bytes=keep_bytes))
 
     fresh, everything = loader(0), loader(1 << 30)
-    row_bytes = everything._layout.row_bytes
-    few = loader(5 * row_bytes + 1)
+    needed = everything._kept.layout.bytes
+    least, few = loader(needed), loader(needed - 1)
+    assert least._kept.layout.rows == len(least.table)
+    assert few._kept.layout.bytes == 0
     for epoch in range(3):
         reads = [_read(each, epoch) for each in (fresh, few, everything)]
         for a, b, c in zip(*reads, strict=True):
             assert equal(a, b)
             assert equal(a, c)
     assert fresh.kept_windows == 0
-    assert few.kept_windows == 5
+    assert few.kept_windows == 0
     assert everything.kept_windows == len(everything.table)
 
 
@@ -216,16 +219,17 @@ def test_iterating_goes_on_from_its_state_with_other_ranks(store: Store) -> None
     batches = iter(loader)
     assert all(equal(next(batches), expected) for expected in whole[:4])
     state = loader.state_dict()
-    assert state == {"seed": 0, "epoch": 0, "window": 12}
+    place = {"seed": 0, "epoch": 0, "window": 12}
+    assert {name: state[name] for name in place} == place
     ranks = [Loader([store], config, rank, 2) for rank in range(2)]
     for rank, other in enumerate(ranks):
         other.load_state_dict(state)
         assert equal(next(iter(other)), whole[4 + rank])
-    assert ranks[0].state_dict() == {"seed": 0, "epoch": 0, "window": 18}
+    assert ranks[0].state_dict() == {**state, "window": 18}
     rest = Loader([store], config)
     rest.load_state_dict(state)
     assert sum(1 for _ in rest) == len(rest) - 4
-    assert rest.state_dict() == {"seed": 0, "epoch": 1, "window": 0}
+    assert rest.state_dict() == {**state, "epoch": 1, "window": 0}
     assert equal(next(iter(rest)), whole[len(rest)])
     rest.set_epoch(0)
     assert equal(next(iter(rest)), whole[0])
@@ -233,6 +237,75 @@ def test_iterating_goes_on_from_its_state_with_other_ranks(store: Store) -> None
         rest.load_state_dict({**state, "seed": 1})
     with pytest.raises(ValueError, match="no such place"):
         rest.load_state_dict({**state, "window": 10**6})
+
+
+def test_a_state_of_another_order_or_of_other_data_is_refused(
+    store: Store, other_store: Store
+) -> None:
+    config = LoaderConfig(batch=4, workers=0)
+    state = Loader([store], config).state_dict()
+    others: list[dict[str, object]] = [
+        {"split": "all"}, {"held_out_share": 0.3}, {"stride_groups": 2}, {"without": ("dark",)},
+        {"run": 2}, {"weights": (0.5,)}, {"window": WindowSpec(frames=4)},
+    ]  # fmt: skip
+    for other in others:
+        with pytest.raises(ValueError, match="another order"):
+            Loader([store], LoaderConfig(**_but(config, **other))).load_state_dict(state)
+    with pytest.raises(ValueError, match="other stores"):
+        Loader([store, other_store], config).load_state_dict(state)
+    changed = {"batch": 6, "workers": 1, "slots": 4, "cameras": ("left",), "colour": "none"}
+    Loader([store], LoaderConfig(**_but(config, **changed))).load_state_dict(state)
+    Loader([store], config).load_state_dict({"seed": 0, "epoch": 3, "window": 4})
+
+
+def test_what_is_left_out_is_told_after_a_change_of_ranks(store: Store) -> None:
+    config, seen = LoaderConfig(batch=2, workers=0, colour="none"), []
+    for taken in range(4):
+        loader = Loader([store], config)
+        total = len(loader._mixture)
+        loader.load_state_dict({"seed": 0, "epoch": 0, "window": 2 * taken})
+        state = loader.state_dict()
+        ranks = [Loader([store], config, rank, 3) for rank in range(3)]
+        for rank in ranks:
+            rank.load_state_dict(state)
+        left_out = ranks[0].left_out
+        read = sum(len(batch.window_id) for rank in ranks for batch in rank)
+        assert total - 2 * taken - read == left_out
+        seen.append(left_out)
+    assert len(set(seen)) > 1
+
+
+def test_the_dataset_way_uses_the_loaders_device(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, plain = [], module.delivery_to
+
+    def delivery(device, crew, views):
+        told.append(device)
+        return plain(None, crew, views)
+
+    monkeypatch.setattr(module, "delivery_to", delivery)
+    config = LoaderConfig(batch=6, workers=0)
+    loader = Loader([store], config, device="cuda")
+    next(iter(DataLoader(loader, batch_size=None)))
+    for device in (None, "cpu"):
+        batches = loader.batches(0, device=device)
+        next(batches)
+        batches.close()
+    next(iter(Loader([store], config)))
+    assert told == ["cuda", "cuda", "cpu", None]
+    with pytest.raises(ValueError, match="cpu or cuda"):
+        Loader([store], config, device="meta")
+
+
+def test_a_camera_that_no_clip_has_is_refused(store: Store, other_store: Store) -> None:
+    with pytest.raises(ValueError, match="no clip has a camera 'fornt': did you mean 'front'"):
+        Loader([store], LoaderConfig(cameras=("fornt",), workers=0))
+    config = LoaderConfig(cameras=("right", "left"), workers=0)
+    with pytest.raises(ValueError, match=r"no clip has a camera 'right': .* of front, left"):
+        Loader([other_store], config)
+    assert len(Loader([other_store, store], config))  # some clips lack it
+    Loader([other_store], LoaderConfig(cameras=("right",), colour="none", workers=0))
 
 
 def test_it_is_a_dataset_of_torchs(store: Store) -> None:
@@ -250,7 +323,7 @@ def test_torchs_own_workers_are_refused(store: Store) -> None:
 
 
 def test_two_epochs_at_once_do_not_mix(store: Store) -> None:
-    loader = Loader([store], LoaderConfig(batch=4, workers=0, keep_bytes=1 << 20))
+    loader = Loader([store], LoaderConfig(batch=4, workers=0, keep_bytes=1 << 26))
     expected = [_read(Loader([store], LoaderConfig(batch=4, workers=0)), epoch) for epoch in (0, 1)]
     both = zip(loader.batches(0), loader.batches(1), strict=True)
     for (a, b), c, d in zip(both, *expected, strict=True):
@@ -300,3 +373,8 @@ def test_batches_on_the_device_are_the_rings_bit_for_bit(store: Store) -> None:
             assert a.yuv.is_cuda
             assert equal(a.to("cpu"), b)
             assert torch.equal(a.frames.cpu(), b.frames)
+    as_dataset = Loader([store], config, device="cuda")
+    for a, b in zip(DataLoader(as_dataset, batch_size=None), expected, strict=True):
+        assert a.yuv.is_cuda
+        assert equal(a.to("cpu"), b)
+    assert all(crew.pinned for crew in as_dataset._crews)

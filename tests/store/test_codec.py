@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -90,6 +92,19 @@ def test_target_psnr_is_reached_and_every_file_plays_to_the_same_bits(
     assert verify_store(store, decode=True) == []
     camera = store_stats(store)["datasets"]["10hz-front"]["by_camera"]["front"]
     assert 36.3 < camera["least_psnr_db"] <= camera["psnr_db"] < 39.2
+
+
+def test_encoders_are_quiet(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; "
+        "from clips import make_clip; from opendojo.store import Store, StoreSpec, stage_part\n"
+        "for codec in ('h264', 'hevc', 'av1'):\n"
+        "    spec = StoreSpec(codec=codec)\n"
+        "    stage_part([make_clip(0, instants=9)], spec, Path(sys.argv[1], codec))\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parents[1])]
+    run = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert run.stdout + run.stderr == ""
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
+from av.codec.context import Flags
 
 from clips import make_clip
 from opendojo.store import Store, StoreSpec, stage_part
+from opendojo.store.decode import PacketReader
 from opendojo.store.direct import can_hold, open_direct
 
 CAMERAS, WINDOW = 2, 8
@@ -80,6 +85,42 @@ def test_memory_that_does_not_fit_is_copied_into(tmp_path: Path) -> None:
     even = np.zeros((WINDOW, CAMERAS, store.spec.frame_bytes), np.uint8)
     store.decode(store.episodes[0], range(8), even)
     assert np.array_equal(odd, even)
+
+
+@pytest.mark.parametrize("pixels", ["yuv444p", "yuv422p", "yuv420p10le"])
+def test_a_packet_of_another_format_writes_nothing_past_its_row(pixels: str) -> None:
+    """Its headers lie in the packet; the file's own say 4:2:0 of eight bits."""
+    spec = StoreSpec(width_px=128, height_px=64)
+    plain, foreign = coded("yuv420p", own_headers=False), coded(pixels, own_headers=True)
+    head = ("h264", plain[1])
+    reader = PacketReader(spec)
+    memory = np.full(3 * spec.frame_bytes + 4096, 7, np.uint8)
+    begin = -memory.ctypes.data % 64
+    rows = memory[begin:][: 3 * spec.frame_bytes].reshape(3, spec.frame_bytes)
+    reader.decode(head, plain[0], [len(plain[0])], [0], rows[:1], in_place=True)
+    assert reader._direct[head] is not None, "this machine does not decode in place"
+    assert not (rows[0] == 7).all()
+    rows[:] = 7
+    for in_place in (True, False):
+        with pytest.raises(ValueError, match="packet"):
+            reader.decode(head, foreign[0], [len(foreign[0])], [0], rows[:1], in_place=in_place)
+        assert (rows[1:] == 7).all()
+        assert (memory[begin + rows.size :] == 7).all()
+    assert open_direct(coded(pixels, own_headers=False)[1], foreign[0], 128, 64) is None
+
+
+def coded(pixels: str, *, own_headers: bool) -> tuple[bytes, bytes]:
+    """A key packet of 128x64 and the headers beside it, empty where they are in the packet."""
+    encoder: Any = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 128, 64, pixels
+    encoder.time_base = Fraction(1, 10)
+    encoder.options = {"crf": "30", "tune": "zerolatency"}
+    if not own_headers:
+        encoder.flags |= Flags.global_header
+    noise = np.random.default_rng(0).integers(0, 255, (64, 128, 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format=pixels)
+    (packet,) = [*encoder.encode(frame), *encoder.encode(None)]
+    return bytes(packet), encoder.extradata or b""
 
 
 def test_other_codecs_are_copied(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from clips import make_clip
 from opendojo.clip import BadClip, Clip
 from opendojo.ingest.sniff import find_clips
-from opendojo.store import Episode, Store, StoreSpec, stage_part
+from opendojo.store import Episode, Store, StoreSpec, stage_part, verify_store
 from opendojo.store.export import ExportReport, export
 from opendojo.store.foxglove import MESSAGES, decode, descriptor_set, encode
 
@@ -162,11 +162,22 @@ def test_lerobot_has_what_the_package_wants(store: Store, tmp_path: Path):
     front = stats["observation.images.front"]
     assert np.shape(front["mean"]) == (3, 1, 1)
     assert 0 <= np.min(front["q01"]) <= np.min(front["q50"]) <= np.max(front["max"]) <= 1
-    video = "videos/observation.images.front/chunk-000/file-000.mp4"
-    linked = (folder / video).stat()
-    assert linked.st_ino == (store.path / folder.name / video).stat().st_ino
-    table = "data/chunk-000/file-000.parquet"
-    assert (folder / table).stat().st_ino != (store.path / folder.name / table).stat().st_ino
+
+
+def test_what_is_exported_may_be_changed_unless_links_were_asked_for(tmp_path: Path):
+    store = publish(Store.create(tmp_path / "s"), CLIPS[:1])
+    name = f"{store.episodes[0].dataset}/videos/observation.images.front/chunk-000/file-000.mp4"
+    table = f"{store.episodes[0].dataset}/data/chunk-000/file-000.parquet"
+    export(store, "lerobot", tmp_path / "linked", link=True)
+    assert (tmp_path / "linked" / name).samefile(store.path / name)
+    assert not (tmp_path / "linked" / table).samefile(store.path / table)
+    export(store, "lerobot", tmp_path / "copied")
+    for path in (tmp_path / "copied").rglob("*.*"):
+        if path.is_file():
+            path.write_bytes(b"something else")
+    assert verify_store(store, decode=True) == []
+    with pytest.raises(ValueError, match="nothing to link"):
+        export(store, "mcap", tmp_path / "mcap", link=True)
 
 
 def test_what_cannot_be_exported_is_told_before_anything_is_written(store: Store, tmp_path: Path):

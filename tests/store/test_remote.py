@@ -152,15 +152,18 @@ def test_a_server_that_never_recovers_and_an_endpoint_that_is_dead(
     files = RemoteFiles(URL, spec(tmp_path))
     files.read_range("a", 0, 1)
     server.faults("503", share=1, depth=1000)
-    with pytest.raises(ConnectionError, match=rf"{URL}/a bytes {BLOCK} to .* after 6 tries .*Slow"):
+    monkeypatch.setattr(far, "BUDGET_S", 2.0)
+    with pytest.raises(
+        ConnectionError, match=rf"{URL}/a bytes {BLOCK} to .* tries in [12] s.*Slow"
+    ):
         files.read_range("a", BLOCK, 1)
-    assert server.counts()["gets"] == 6
+    assert server.counts()["gets"] > 4
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     with pytest.raises(
-        ConnectionError, match=r"after 6 tries .*check the network and the endpoint"
+        ConnectionError, match=r"after \d+ tries .*check the network and the endpoint"
     ):
         RemoteFiles(URL, spec(tmp_path)).read("store.json")
 
@@ -236,7 +239,7 @@ def test_a_whole_store_opens_by_url_and_decodes_bit_equal_under_faults(
         frames = [decoded(store, place, range(start, start + 8)) for store in (local, far_store)]
         np.testing.assert_array_equal(*frames)
         assert held_bytes(tmp_path / "cache") <= cache.bytes
-    assert server.counts()["faults"] > 10
+    assert server.counts()["faults"] > 4  # which requests fail depends on the names of segments
 
 
 def decoded(store: Store, place: int, instants: range) -> npt.NDArray[np.uint8]:

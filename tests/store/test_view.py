@@ -107,6 +107,23 @@ def test_tags_say_what_the_clip_is(view: Path) -> None:
     assert {"origin:recorded", "length:under-10s", "speed:medium"} <= tags["pattern-0"]
 
 
+def test_a_damaged_clip_is_shown_as_unreadable_and_stops_nothing(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s", *(make_clip(seed, instants=30) for seed in range(3)))
+    bad = store.episodes[1]
+    video = f"videos/observation.images.left/chunk-000/file-{bad.part:03d}.mp4"
+    (store.path / bad.dataset / video).unlink()
+    made = view_store(store, tmp_path / "out")
+    assert (made["clips"], made["unreadable"]) == (3, 1)
+    clips = {clip["id"]: clip for clip in read_view(tmp_path / "out")["clips"]}
+    for clip_id, clip in clips.items():
+        assert ("flag:unreadable" in clip["tags"]) == (clip_id == bad.clip_id)
+    assert clips[bad.clip_id]["speed"] == [None]
+    made = view_store(store, tmp_path / "out", tags=["unreadable"])
+    assert made["clips"] == 1
+    with Image.open(made["sheet"]) as sheet:
+        assert sheet.size[1] > 100
+
+
 def test_flag_shares_are_those_of_the_index(store: Store, view: Path) -> None:
     clips = {clip["id"]: clip for clip in read_view(view)["clips"]}
     seen = 0

@@ -13,7 +13,7 @@ from opendojo.cli.show import Common, parse, print_document
 from opendojo.cli.store_export_command import Export, export_store
 from opendojo.cli.store_tensors_command import Tensors, show_tensors
 from opendojo.cli.store_view_command import View, make_view
-from opendojo.store import Store, store_stats, verify_store
+from opendojo.store import Store, store_stats, verify_at
 
 __all__ = ["run"]
 
@@ -57,16 +57,16 @@ def run(arguments: list[str]) -> int:
 
 
 def _verify(chosen: Verify) -> int:
-    store = Store.open(chosen.path)
-    faults = verify_store(store, decode=chosen.decode)
+    store, faults = verify_at(chosen.path, decode=chosen.decode)
+    clips, frames = (len(store.episodes), store.frames) if store is not None else (0, 0)
     bad = [fault for fault in faults if not fault.harmless]
     if chosen.json:
         print_document(
             {
                 "path": chosen.path,
                 "ok": not bad,
-                "clips": len(store.episodes),
-                "frames": store.frames,
+                "clips": clips,
+                "frames": frames,
                 "faults": [dataclasses.asdict(fault) for fault in faults],
             }
         )
@@ -75,7 +75,7 @@ def _verify(chosen: Verify) -> int:
             print(f"{'note' if fault.harmless else 'FAULT'}: {fault.file}: {fault.cause}")
             print(f"  {fault.remedy}")
         state = f"{len(bad)} faults" if bad else "whole"
-        print(f"{chosen.path}: {len(store.episodes)} clips, {store.frames:,} frames: {state}")
+        print(f"{chosen.path}: {clips:,} clips, {frames:,} frames: {state}")
     sys.stdout.flush()
     return 3 if bad else 0
 

@@ -29,6 +29,9 @@ class Export(Common):
     Foxglove opens."""
     out: Path
     """Folder for it."""
+    link: bool = False
+    """Make the videos of `lerobot` hard links of the store's. They take no room, but who changes
+    one changes the store."""
 
 
 def export_store(chosen: Export) -> int:
@@ -43,7 +46,7 @@ def export_store(chosen: Export) -> int:
         progress(f"to {chosen.to}", done, len(store.episodes), "clips")
 
     try:
-        report = export(store, chosen.to, chosen.out, on_progress=told)
+        report = export(store, chosen.to, chosen.out, link=chosen.link, on_progress=told)
     finally:
         progress.close()
     counts = dataclasses.asdict(report)

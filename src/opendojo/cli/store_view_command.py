@@ -51,7 +51,10 @@ def make_view(chosen: View) -> int:
     if chosen.json:
         print_document(made)
     else:
-        print(f"{made['clips']} of {made['store_clips']:,} clips")
+        bad = f", {made['unreadable']} unreadable: run `opendojo store verify`"
+        print(
+            f"{made['clips']} of {made['store_clips']:,} clips{bad if made['unreadable'] else ''}"
+        )
         print(f"page: {made['page']}   contact sheet: {made['sheet']}")
     return 0
 

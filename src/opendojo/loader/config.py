@@ -49,7 +49,8 @@ class LoaderConfig:
     hang_s: float = 60.0
     """A worker that makes no progress for so long, while a batch is waited for, is replaced."""
     keep_bytes: int = 512 << 20
-    """Windows kept decoded in shared memory for later epochs, up to so many bytes; 0 keeps none."""
+    """A split whose windows, decoded, fit into so many bytes is kept in shared memory for later
+    epochs: that much beside the ring. Of a larger one nothing is kept."""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.slots < 2:

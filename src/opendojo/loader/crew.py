@@ -26,13 +26,17 @@ from opendojo.loader.hands import Hand, ProcessHand, ThreadHand
 from opendojo.loader.kept import Kept
 from opendojo.loader.ring import Memory, Rows, RowsLayout
 from opendojo.loader.tasks import STARTING, Task
-from opendojo.loader.worker import Job, Ring, read_message
+from opendojo.loader.worker import NO_SLOT, Job, Ring, read_message
 from opendojo.store import Store
+from opendojo.store.far import ANSWER_S, BUDGET_S
 
 __all__ = ["Crew"]
 
 _STRIKES = 3
 """Workers that one window may end, and workers that may fail to start, one after the other."""
+_KILLS = 10
+"""Workers that may be killed from outside before they are ready, no row being filled meanwhile;
+given up only where it goes on for as long as one may take to start."""
 _LOOK_S = 1.0
 """How often at least the crew looks for workers that hang while a batch is waited for."""
 _START_S = 60.0
@@ -79,7 +83,12 @@ class Crew:
         self._tasks: dict[int, Task] = {}
         self._failed: dict[int, Exception] = {}
         self._strikes: Counter[tuple[int, int]] = Counter()
-        self._unborn = 0
+        self._unborn: list[bool] = []
+        self._unborn_at = (-1, 0.0)
+        far = any(store.is_far for store in stores)
+        # A far store's answers are waited for with a patience of their own, which ends in an error.
+        self._hang_s = max(config.hang_s, 1.5 * ANSWER_S) if far else config.hang_s
+        self._start_s = max(config.hang_s, _START_S) + (BUDGET_S + ANSWER_S if far else 0.0)
         self._stale_s = [0.0] * self._workers
         self._progress = [0] * self._workers
         self._idle_s = 0.0
@@ -146,14 +155,15 @@ class Crew:
     def wait(self, slot: int, *, block: bool = True) -> bool:
         """Wait until a slot is filled (or only look), and look after the workers meanwhile.
 
-        Raises what a worker raised over a window of that slot, `BadClip` where one ended three
-        workers, `RuntimeError` where workers do not start.
+        Raises what a worker raised over a window of that slot or at its start, `BadClip` where one
+        window ended three workers, `RuntimeError` where workers do not start.
         """
         board = self._ring.board
         while True:
             self._watch(0.0)
-            if slot in self._failed:
-                raise self._failed[slot]
+            for failed in (NO_SLOT, slot):
+                if failed in self._failed:
+                    raise self._failed[failed]
             if board.filled(slot):
                 break
             if not block:
@@ -173,6 +183,8 @@ class Crew:
             elif (message := read_message(descriptor)) is not None:
                 slot, error = message
                 self._failed.setdefault(slot, error)
+            elif NO_SLOT in self._failed:
+                raise self._failed[NO_SLOT]  # what the worker said before it ended
             else:
                 self._replace(by_messages[descriptor], "")
         now_s = time.monotonic()
@@ -184,7 +196,7 @@ class Crew:
 
     def _look(self, passed_s: float) -> None:
         """Replace workers that made no progress for too long."""
-        board, limit_s = self._ring.board, self._config.hang_s
+        board, limit_s = self._ring.board, self._hang_s
         progress, claims = board.progress.tolist(), board.claims.tolist()
         for worker, claim in enumerate(claims):
             busy = claim >= 0 or claim == STARTING
@@ -193,15 +205,12 @@ class Crew:
         waits = progress == self._progress and STARTING not in claims
         self._idle_s = self._idle_s + passed_s if waits else 0.0
         self._progress = progress
-        hung = [
-            worker
-            for worker, stale_s in enumerate(self._stale_s)
-            if stale_s > (max(limit_s, _START_S) if claims[worker] == STARTING else limit_s)
-        ]
+        limits_s = [self._start_s if claim == STARTING else limit_s for claim in claims]
+        hung = [n for n, stale_s in enumerate(self._stale_s) if stale_s > limits_s[n]]
         if not hung and self._idle_s > 2 * limit_s:
             hung = list(range(self._workers))  # one may have stopped with the board's lock
         for worker in hung:
-            self._replace(worker, f"made no progress for {limit_s:g} s, ")
+            self._replace(worker, f"made no progress for {limits_s[worker]:g} s, ")
 
     def _start(self, worker: int) -> None:
         self._ring.board.claims[worker] = STARTING
@@ -216,25 +225,40 @@ class Crew:
     def _replace(self, worker: int, cause: str) -> None:
         """End a worker that is dead or as good as; start another and give its windows again."""
         hand, board = self._hands.pop(worker), self._ring.board
-        assert isinstance(hand, ProcessHand), "a thread ends with its crew"
         self._poller.unregister(hand.messages)
-        cause += hand.end()
+        ended = hand.end()
+        outside = not cause and "SIGKILL" in ended
+        cause += ended
         claim = int(board.claims[worker])
         living = [other for other in range(self._workers) if other != worker]
         lost = board.lost(self._tasks, living)
         at = self._give_again(lost, claim)
         where = f" at {at}" if at else ""
         told = f"loader: worker {worker} (process {hand.pid}) {cause}{where}"
-        if claim == STARTING and "exit code" in cause:
-            self._unborn += 1
-            if self._unborn == _STRIKES:
-                raise RuntimeError(f"{told}: workers do not start, stderr says why")
-        else:
-            self._unborn = 0
+        if claim == STARTING:
+            self._count_unborn(told, outside)
         self._incidents.append(told)
         print(f"{told}: replaced, its windows are given again", file=sys.stderr, flush=True)
         self._start(worker)
         os.write(self._more, b"t")  # it may have died with the word of a task, not the task
+
+    def _count_unborn(self, told: str, outside: bool) -> None:
+        """Give up where workers end before they are ready, again and again, and none fills a row.
+
+        `outside`: it was killed, which is no fault of its own, unless nothing else ever happens.
+        """
+        now_s, filled = time.monotonic(), int(self._ring.board.progress.sum())
+        if filled != self._unborn_at[0]:
+            self._unborn, self._unborn_at = [], (filled, now_s)
+        self._unborn.append(outside)
+        long = now_s - self._unborn_at[1] >= _START_S
+        if self._unborn.count(False) >= _STRIKES or (long and len(self._unborn) >= _KILLS):
+            raise RuntimeError(
+                f"{told}: workers do not start ({len(self._unborn)} in a row): stderr or the "
+                "system's log says why"
+            )
+        if len(self._unborn) > _KILLS:
+            time.sleep(_START_S / 100)
 
     def _give_again(self, lost: list[int], claim: int) -> str:
         """Push lost tasks again; says at which window the worker was, if at any."""

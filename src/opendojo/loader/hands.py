@@ -13,7 +13,7 @@ import threading
 from typing import Protocol
 
 from opendojo.loader.ring import Rows
-from opendojo.loader.worker import Job, Ring, serve
+from opendojo.loader.worker import NO_SLOT, Job, Ring, serve, tell
 
 __all__ = ["Hand", "ProcessHand", "ThreadHand"]
 
@@ -32,6 +32,8 @@ class Hand(Protocol):
 
     messages: int
     """Read end of the pipe on which it says what went wrong; at its end, so is the worker."""
+    pid: int
+    """Of the process it works in."""
 
     def end(self) -> str:
         """End it if it has not ended, wait for it, and say how it ended, for people."""
@@ -80,6 +82,7 @@ class ThreadHand:
 
     def __init__(self, pickled: bytes, worker: int, ring: Ring, kept: Rows | None) -> None:
         own: Job = pickle.loads(pickled)  # stores are used by one thread each
+        self.pid = os.getpid()
         self.messages, end = os.pipe()
         self._thread = threading.Thread(
             target=_serve, args=(own, ring, kept, worker, end), daemon=True, name="loader"
@@ -97,5 +100,7 @@ class ThreadHand:
 def _serve(job: Job, ring: Ring, kept: Rows | None, worker: int, messages: int) -> None:
     try:
         serve(job, ring, kept, worker, messages)
+    except Exception as error:
+        tell(messages, NO_SLOT, error)
     finally:
         os.close(messages)

@@ -1,4 +1,8 @@
-"""Windows kept decoded for later epochs: a small set is decoded once, whichever worker did it."""
+"""Windows kept decoded for later epochs: a small set is decoded once, whichever worker did it.
+
+All of a split is kept or nothing: of a set many times the room, a kept window would come again only
+after all the others, and hold memory until then.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +20,15 @@ Lease = dict[int, int]
 
 
 class Kept:
-    """Which windows are kept where, in shared memory that workers fill and read.
-
-    First come, first kept, until it is full: with a shuffle over everything, any other choice would
-    be worth as much.
-    """
+    """Which windows are kept where, in shared memory that workers fill and read."""
 
     def __init__(
         self, size: int, fields: dict[str, tuple[str, tuple[int, ...]]], windows: int
     ) -> None:
-        one = RowsLayout(fields=fields, rows=1).row_bytes
-        self.layout = RowsLayout(fields=fields, rows=min(size // one, windows))
-        self.memory = Memory.create(self.layout.bytes)
+        whole = RowsLayout(fields=fields, rows=windows)
+        fits = whole.bytes <= size
+        self.layout = whole if fits else RowsLayout(fields=fields, rows=0)
+        self.memory = Memory.create(self.layout.bytes, name="opendojo-kept")
         weakref.finalize(self, self.memory.close)
         self._places: dict[int, int] = {}
         self._leased: set[int] = set()

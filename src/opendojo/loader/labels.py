@@ -16,7 +16,7 @@ from opendojo.clip import Log
 from opendojo.loader.ring import Rows
 from opendojo.loader.window import WindowSpec
 
-__all__ = ["LOG_COLUMNS", "ego_paths", "label_windows", "reaches", "rows_wanted"]
+__all__ = ["LOG_WIDTH", "ego_paths", "label_windows", "reaches", "rows_wanted"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -27,7 +27,7 @@ _SLACK_S = 1e-6
 _APART_S = 1e5
 """Windows are laid one after the other on one axis of time, so far apart, to be searched at once.
 Doubles still tell 1e-9 s apart out there."""
-LOG_COLUMNS = 1 + len(Log.names())
+LOG_WIDTH = 1 + len(Log.names())
 """Leading float64 columns of a row of a store's index: `time_s` and every log column."""
 _TIME, _X, _Y, _YAW, _SPEED, _DISTURBED = (
     ("time_s", *Log.names()).index(name)

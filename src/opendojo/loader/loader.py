@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import hashlib
+import json
 import weakref
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +43,18 @@ class Loader(IterableDataset[Batch]):
     Iterating goes on from the loader's own place: `state_dict` after a batch, loaded into another
     loader of whatever ranks, goes on with the next. Workers start with the first batch and stay for
     the next epoch; they end with `close`, with the loader, or when an epoch is left early.
-    Raises `ValueError` where the stores differ in frame size or hold no window of the split.
+    `device` is where batches are given, unless `batches` is told another: None gives views of the
+    ring. Raises `ValueError` where the stores differ in frame size, hold no window of the split, or
+    none has a camera of that name.
     """
 
     def __init__(
-        self, stores: Sequence[Store], config: LoaderConfig, rank: int = 0, ranks: int = 1
+        self,
+        stores: Sequence[Store],
+        config: LoaderConfig,
+        rank: int = 0,
+        ranks: int = 1,
+        device: torch.device | str | None = None,
     ) -> None:
         weights = config.weights or (1.0,) * len(stores)
         if len(weights) != len(stores):
@@ -53,8 +64,11 @@ class Loader(IterableDataset[Batch]):
             raise ValueError(f"one frame size is needed, the stores have {sorted(sizes)}")
         if not 0 <= rank < ranks:
             raise ValueError(f"rank must be 0 to {ranks - 1}, not {rank}")
+        _check_cameras(stores, config.read_cameras)
+        _check_device(device)
         self.config = config
         self.rank, self.ranks = rank, ranks
+        self.device = device
         self.width_px, self.height_px = sizes.pop()
         self.fingerprint = "-".join(store.fingerprint for store in stores)
         self.table = WindowTable(
@@ -67,6 +81,7 @@ class Loader(IterableDataset[Batch]):
         )
         self._stores = list(stores)
         self._mixture = Mixture(self.table.windows, weights, seed=config.seed, run=config.run)
+        self._order = _order_hash(config, weights)
         self._layout = RowsLayout(fields=self._fields(), rows=config.batch)
         self._kept = Kept(config.keep_bytes, self._layout.fields, len(self.table))
         self._crew: Crew | None = None
@@ -97,8 +112,10 @@ class Loader(IterableDataset[Batch]):
 
     @property
     def left_out(self) -> int:
-        """Windows at an epoch's end that stay out of it, so that all ranks give as many batches."""
-        return len(self._mixture) % (self.config.batch * self.ranks) % self.ranks
+        """Windows at the end of the epoch that iterating is in which stay out of it, so that all
+        ranks give as many batches."""
+        left = len(self._mixture) - self._window
+        return left % (self.config.batch * self.ranks) % self.ranks
 
     @property
     def kept_windows(self) -> int:
@@ -139,25 +156,25 @@ class Loader(IterableDataset[Batch]):
     ) -> Generator[Batch, None, None]:
         """The batches of an epoch from `start_batch` on; each is valid until the next is asked for.
 
-        On a CUDA `device` they are copied there from pinned memory while the batch before is
-        computed with, and are the caller's own. Leaving early (closing the generator) ends the
-        workers; after a whole epoch they stay for the next. Several generators may be used in turn,
-        each has workers of its own. Raises `ValueError` naming the file where packets do not
-        decode, `OSError` where files are missing, `BadClip` naming a clip that ends its workers.
+        On a CUDA `device` (the loader's own, if not given) they are copied there from pinned memory
+        while the batch before is computed with, and are the caller's own. Leaving early (closing
+        the generator) ends the workers; after a whole epoch they stay for the next. Several
+        generators may be used in turn, each has workers of its own. Raises `BadStore` naming the
+        file that is missing or does not decode, `ConnectionError` where a far store gives no answer
+        for two minutes, `BadClip` naming a clip that ends its workers.
         """
-        if device is not None and torch.device(device).type not in ("cpu", "cuda"):
-            raise ValueError(f"device must be cpu or cuda, not {device}: call `.to` on the batches")
+        _check_device(device)
         position = start_batch * self.config.batch * self.ranks
-        return self._batches(epoch, position, device)
+        return self._batches(epoch, position, self.device if device is None else device)
 
     def _batches(
-        self, epoch: int, position: int, device: torch.device | str | None = None
+        self, epoch: int, position: int, device: torch.device | str | None
     ) -> Generator[Batch, None, None]:
         count, slots = self._count(position), self.config.slots
         ids = self._ids(epoch, position, count)
         if self.config.decoder == "nvdec":
             if device is None or torch.device(device).type != "cuda":
-                raise ValueError("decoder nvdec needs batches(..., device='cuda')")
+                raise ValueError("decoder nvdec needs Loader(..., device='cuda')")
             yield from device_batches(self, self._stores, ids, torch.device(device))
             return
         leases: dict[int, dict[int, int]] = {}
@@ -214,7 +231,7 @@ class Loader(IterableDataset[Batch]):
             )
         epoch, position = self._epoch, self._window
         block = self.config.batch * self.ranks
-        with contextlib.closing(self._batches(epoch, position)) as batches:
+        with contextlib.closing(self._batches(epoch, position, self.device)) as batches:
             for batch in batches:
                 position += block
                 over = self._count(position) == 0
@@ -225,17 +242,62 @@ class Loader(IterableDataset[Batch]):
         """Iterate from the start of that epoch next."""
         self._epoch, self._window = epoch, 0
 
-    def state_dict(self) -> dict[str, int]:
-        """Where iterating goes on: after the last batch it gave, for all ranks alike."""
-        return {"seed": self.config.seed, "epoch": self._epoch, "window": self._window}
+    def state_dict(self) -> dict[str, Any]:
+        """Where iterating goes on: after the last batch it gave, for all ranks alike.
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where `state` was taken, by whatever number of ranks.
+        `data` and `order` name what the stores hold and the settings that make the order.
+        """
+        place = {"seed": self.config.seed, "epoch": self._epoch, "window": self._window}
+        return {**place, "data": self.fingerprint, "order": self._order}
 
-        Raises `ValueError` where it was taken with another seed, or lies past the epoch's end.
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken, by whatever number of ranks, in batches of any size.
+
+        Raises `ValueError` where it was taken with another seed, of other data or in another order,
+        or lies past the epoch's end. `data` and `order` may be left out.
         """
         if state["seed"] != self.config.seed:
             raise ValueError(f"the state is of seed {state['seed']}, not {self.config.seed}")
+        if state.get("data", self.fingerprint) != self.fingerprint:
+            raise ValueError(
+                f"the state is of other stores, or of these before they grew ({state['data']}, not "
+                f"{self.fingerprint}): open those, or start with `set_epoch`"
+            )
+        if state.get("order", self._order) != self._order:
+            raise ValueError(
+                "the state is of another order of windows: give the same window, split, "
+                "held_out_share, weights, stride_groups, without and run, or start with `set_epoch`"
+            )
         if self._count(state["window"]) == 0:
             raise ValueError(f"an epoch of {len(self._mixture)} windows has no such place: {state}")
         self._epoch, self._window = state["epoch"], state["window"]
+
+
+def _check_device(device: torch.device | str | None) -> None:
+    if device is not None and torch.device(device).type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda, not {device}: call `.to` on the batches")
+
+
+def _check_cameras(stores: Sequence[Store], wanted: Sequence[str]) -> None:
+    """Some clips may lack a camera; one that all lack is a slip of the pen."""
+    known: set[str] = set()
+    for store in stores:
+        for number in range(len(store.episodes.dataset_names)):
+            known.update(store.episodes.dataset_cameras(number))
+    for name in wanted if known else ():
+        if name not in known:
+            near = difflib.get_close_matches(name, sorted(known), 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(
+                f"no clip has a camera {name!r}: {hint}set LoaderConfig.cameras to some of "
+                f"{', '.join(sorted(known))}"
+            )
+
+
+def _order_hash(config: LoaderConfig, weights: Sequence[float]) -> str:
+    """Of the settings that say which windows there are and in which order they come."""
+    facts = [
+        *(config.window.frames, config.window.rate_hz, config.split, config.held_out_share),
+        *(list(weights), config.stride_groups, sorted(config.without), config.run),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

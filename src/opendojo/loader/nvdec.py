@@ -25,7 +25,7 @@ from torch import Tensor
 from opendojo.loader.batch import Batch
 from opendojo.loader.reader import Reader, Window
 from opendojo.loader.ring import RowsLayout, row_fields
-from opendojo.store import Store
+from opendojo.store import BadStore, Store
 from opendojo.store.codec import CODECS, make_decoder
 
 if TYPE_CHECKING:
@@ -154,10 +154,8 @@ class _Maker:
                 for row in (row for row, instant in enumerate(instants) if instant == place):
                     self._copy(frames[0], out[row])
         except (av.error.FFmpegError, ValueError) as error:
-            raise ValueError(
-                f"{store.url}: clip {episode.clip_id}, camera {camera}: {error}: "
-                "run `opendojo store verify`"
-            ) from error
+            clip = f"{store.url}: clip {episode.clip_id}, camera {camera}"
+            raise BadStore(clip, str(error), "run `opendojo store verify --decode`") from error
         self._decoders[head] = decoder  # one that went wrong is not used again
 
     def _copy(self, frame: Any, out: Tensor) -> None:

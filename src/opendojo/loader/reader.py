@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from opendojo.clip import Camera
 from opendojo.loader.config import LoaderConfig
-from opendojo.loader.labels import LOG_COLUMNS, label_windows, reaches, rows_wanted
+from opendojo.loader.labels import LOG_WIDTH, label_windows, reaches, rows_wanted
 from opendojo.loader.lens import lens_rows
 from opendojo.loader.ring import Rows
 from opendojo.store import Episode, Store
@@ -152,7 +152,7 @@ class Reader:
         while True:
             index = store.rows(episode, first, min(wanted, end - first))
             log = np.ndarray(
-                (len(index), LOG_COLUMNS), "<f8", index, strides=(index.dtype.itemsize, 8)
+                (len(index), LOG_WIDTH), "<f8", index, strides=(index.dtype.itemsize, 8)
             )
             if len(index) == end - first or reaches(log, spec, episode.rate_hz):
                 return index, log

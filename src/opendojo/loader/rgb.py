@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from opendojo.store import Episode, Store
+from opendojo.store import BadStore, Episode, Store
 from opendojo.store.codec import make_decoder
 
 __all__ = ["RgbDecoder"]
@@ -52,10 +52,9 @@ class RgbDecoder:
                         self._convert(frames[0], out[done, place])
                         done += 1
             except (av.error.FFmpegError, ValueError) as error:
-                raise ValueError(
-                    f"{self._store.url}: clip {episode.clip_id}, camera {camera}, instants "
-                    f"{start} to {instants[-1]}: {error}: run `opendojo store verify`"
-                ) from error
+                clip = f"{self._store.url}: clip {episode.clip_id}, camera {camera}"
+                cause = f"instants {start} to {instants[-1]}: {error}"
+                raise BadStore(clip, cause, "run `opendojo store verify --decode`") from error
             self._decoders[head] = decoder
 
     def _convert(self, frame: Any, out: npt.NDArray[np.uint8]) -> None:

@@ -108,13 +108,13 @@ class Memory:
         self.map = _mapped(descriptor)
 
     @classmethod
-    def create(cls, size: int, *, huge: bool = False) -> Memory:
+    def create(cls, size: int, *, huge: bool = False, name: str = "opendojo-ring") -> Memory:
         """New memory of at least `size` bytes, all zero; `huge` takes huge pages if it can.
 
         Huge pages are taken at once, the others as they are touched.
         """
         if hasattr(os, "memfd_create"):
-            descriptor = os.memfd_create("opendojo-ring", os.MFD_CLOEXEC)
+            descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
         else:
             with tempfile.TemporaryFile() as file:
                 descriptor = os.dup(file.fileno())

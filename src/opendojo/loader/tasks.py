@@ -66,7 +66,8 @@ class TaskBoard:
             return
         self._ends, self._queue = found["ends"], found["queue"]
         self.claims, self.progress = found["claims"], found["progress"]
-        """For each worker, its task's number (or `IDLE`, `STARTING`), and rows it has filled."""
+        """For each worker, its task's number (or `IDLE`, `STARTING`), and a count that
+        grows with each row it fills and while it waits, patiently, for a far store."""
         self.sizes, self.orders, self.done = found["sizes"], found["orders"], found["done"]
         """For each slot, its rows, what they are to hold, and which are filled."""
 

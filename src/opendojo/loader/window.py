@@ -139,6 +139,8 @@ class WindowTable:
                 begin, end = _visible(store, piece, spec, split, held_out_share)
                 self._begin[whole], self.cuts[whole] = begin, end
                 self._ends[whole] = self._counted(number, piece, begin, end)
+            if self._flags:
+                self._leave_out(number, slice(first, first + count))
             self.windows.append(int(self._ends[first : first + count].sum()))
             first += count
         np.cumsum(self._ends, out=self._ends)
@@ -147,13 +149,26 @@ class WindowTable:
         """Windows of each episode of a piece of a store."""
         store, stride = self._stores[number], self._strides[number]
         spans = self._spec.spans(store.episodes.rate_hz[piece])
-        counts = np.maximum((end - begin - spans) // stride + 1, 0)
-        if self._flags:
-            for place in np.flatnonzero(counts).tolist():
-                starts = begin[place] + stride * np.arange(counts[place])
-                clean = self._clean(store, piece.start + place, starts, int(spans[place]))
-                counts[place] = np.count_nonzero(clean)
-        return counts
+        return np.maximum((end - begin - spans) // stride + 1, 0)
+
+    def _leave_out(self, number: int, whole: slice) -> None:
+        """Set the counts of a store's episodes right: windows over flagged groups do not count.
+
+        Episodes are looked at in the order in which their groups lie, so that each piece of them is
+        one run of groups.
+        """
+        store, stride = self._stores[number], self._strides[number]
+        gop = store.spec.gop_frames
+        episodes, begins, counts = store.episodes, self._begin[whole], self._ends[whole]
+        order = np.argsort(episodes.gop_row)
+        for at in range(0, len(order), _PIECE):
+            piece = order[at : at + _PIECE]
+            rows, instants = episodes.gop_row[piece], episodes.instants[piece]
+            reach = (self._spec.spans(episodes.rate_hz[piece]) - 1) // gop
+            low, high = int(rows[0]), int((rows - (-instants // gop)).max())
+            flagged = (episodes.gops[low:high] & self._flags) != 0
+            firsts = rows - low + begins[piece] // gop
+            counts[piece] = _clean_counts(flagged, firsts, counts[piece], reach, stride // gop)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -193,6 +208,29 @@ class WindowTable:
         before = np.concatenate([[0], np.cumsum(flagged)])
         gop = store.spec.gop_frames
         return before[(starts + span - 1) // gop + 1] == before[starts // gop]
+
+
+def _clean_counts(
+    flagged: npt.NDArray[np.bool_], firsts: Ints, counts: Ints, reach: Ints, stride: int
+) -> Ints:
+    """Of `counts` windows each, `stride` groups apart from group `firsts` on, how many are clean.
+
+    A window covers `reach` groups beyond its first; the groups are those of `flagged`. All [n].
+    """
+    before = np.zeros(len(flagged) + 1, np.int32)
+    np.cumsum(flagged.astype(np.int32), out=before[1:])
+    out = np.zeros_like(counts)
+    for groups in np.unique(reach[counts > 0]).tolist():
+        mine = (reach == groups) & (counts > 0)
+        clean = before[groups + 1 :] == before[: -groups - 1]
+        # For each group, the clean windows that start a number of strides before it.
+        padded = np.zeros((-(-len(clean) // stride) + 1) * stride, np.int32)
+        padded[stride : stride + len(clean)] = clean
+        by_place = padded.reshape(-1, stride).T.copy()  # sums along lines are faster
+        earlier = by_place.cumsum(1, dtype=np.int32).T.ravel()
+        starts = firsts[mine]
+        out[mine] = earlier[starts + counts[mine] * stride] - earlier[starts]
+    return out
 
 
 def _visible(

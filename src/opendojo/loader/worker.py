@@ -26,7 +26,10 @@ from opendojo.loader.ring import Memory, Rows, RowsLayout
 from opendojo.loader.tasks import IDLE, Task, TaskBoard
 from opendojo.store import Store
 
-__all__ = ["Job", "Ring", "main", "read_message", "serve"]
+__all__ = ["NO_SLOT", "Job", "Ring", "main", "read_message", "serve", "tell"]
+
+NO_SLOT = -1
+"""In place of a message's slot: the worker itself cannot go on."""
 
 _LENGTH = struct.Struct("<I")
 _LOOK_S = 2.0
@@ -81,6 +84,12 @@ def serve(job: Job, ring: Ring, kept: Rows | None, worker: int, messages: int) -
     """Work until the pipe of tasks is closed; `messages` takes what goes wrong."""
     board = ring.board
     reader = Reader(job.stores, job.config, kept)
+
+    def beat() -> None:
+        board.progress[worker] += 1
+
+    for store in job.stores:
+        store.tell_waits(beat)
     board.claims[worker] = IDLE
     poller = select.poll()
     poller.register(job.tasks, select.POLLIN)
@@ -99,7 +108,7 @@ def serve(job: Job, ring: Ring, kept: Rows | None, worker: int, messages: int) -
         try:
             _do(task, ring, reader, worker)
         except Exception as error:
-            _send(messages, (task.slot, _portable(error)))
+            tell(messages, task.slot, error)
         if board.finish(worker, task.slot):
             os.write(job.ready, b"r")
 
@@ -125,8 +134,9 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _send(messages: int, message: tuple[int, Exception]) -> None:
-    data = pickle.dumps(message)
+def tell(messages: int, slot: int, error: Exception) -> None:
+    """Send what went wrong over a slot, or `NO_SLOT`."""
+    data = pickle.dumps((slot, _portable(error)))
     data = _LENGTH.pack(len(data)) + data
     while data:
         data = data[os.write(messages, data) :]
@@ -155,9 +165,14 @@ def main() -> None:
     # Whatever prints shall not end up among the messages.
     messages = os.dup(1)
     os.dup2(2, 1)
-    job: Job = pickle.loads(sys.stdin.buffer.read())
-    memory, kept = Memory(job.ring), Memory(job.kept)
-    rows = job.kept_layout.views(kept.map, 0) if job.kept_layout.rows else None
-    gc.freeze()
     with contextlib.suppress(BrokenPipeError):
-        serve(job, Ring(job, memory.map), rows, int(sys.argv[-1]), messages)
+        try:
+            job: Job = pickle.loads(sys.stdin.buffer.read())
+            memory, kept = Memory(job.ring), Memory(job.kept)
+            rows = job.kept_layout.views(kept.map, 0) if job.kept_layout.rows else None
+            gc.freeze()
+            serve(job, Ring(job, memory.map), rows, int(sys.argv[-1]), messages)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            tell(messages, NO_SLOT, error)

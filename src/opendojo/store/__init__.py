@@ -12,14 +12,16 @@ clips stand in a memory-mapped catalogue, so a store of 10^9 frames opens in mil
     store.decode(episode, range(8), out)      # uint8 [8, cameras, width * height * 3 / 2]: y, u, v
 """
 
+from opendojo.store.bad import BadStore
 from opendojo.store.catalogue import Episodes
 from opendojo.store.files import CacheSpec
 from opendojo.store.layout import Episode, StoreSpec
 from opendojo.store.part import StagedClip, StagedPart, stage_part
 from opendojo.store.store import Store
-from opendojo.store.verify import Fault, store_stats, verify_store
+from opendojo.store.verify import Fault, store_stats, verify_at, verify_store
 
 __all__ = [
+    "BadStore",
     "CacheSpec",
     "Episode",
     "Episodes",
@@ -30,5 +32,6 @@ __all__ = [
     "StoreSpec",
     "stage_part",
     "store_stats",
+    "verify_at",
     "verify_store",
 ]

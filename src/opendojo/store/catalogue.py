@@ -9,6 +9,7 @@ them.
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -18,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from opendojo.clip import Camera
+from opendojo.store.bad import BadStore, reading
 from opendojo.store.layout import Episode, camera_from_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CATALOGUE", "CLIP_ID_BYTES", "EPISODE_DTYPE", "Episodes", "Segment"]
+__all__ = ["CATALOGUE", "CLIP_ID_BYTES", "EPISODE_DTYPE", "Episodes", "Segment", "read_table"]
 
 CATALOGUE = "catalogue"
 """Folder of the segments."""
@@ -48,26 +50,50 @@ EPISODE_DTYPE = np.dtype(
 
 
 class Segment:
-    """One folder of the catalogue, mapped; `files` reads the store's files by name."""
+    """One folder of the catalogue, mapped; `files` reads the store's files by name.
 
-    def __init__(self, files: Any, name: str) -> None:
-        self._files = files
-        self._folder = f"{CATALOGUE}/{name}"
-        self.rows: npt.NDArray[Any] = self._map("episodes.npy")
-        self.gops: npt.NDArray[np.uint8] = self._map("gops.npy")
-        self._names = files.read(f"{self._folder}/names.json")
+    `sums` are the SHA-256 of its files, by their names, that are checked as they are read. Raises
+    `BadStore` where one is damaged.
+    """
+
+    def __init__(self, files: Any, name: str, sums: Mapping[str, str] | None = None) -> None:
+        self._files, self._sums = files, sums or {}
+        self.folder = f"{CATALOGUE}/{name}"
+        """Its files' place in the store."""
+        self.rows: npt.NDArray[Any] = self._map("episodes.npy", EPISODE_DTYPE)
+        self.gops: npt.NDArray[np.uint8] = self._map("gops.npy", np.dtype(np.uint8))
+        self._names = files.read(f"{self.folder}/names.json")
         self.rig = lru_cache(maxsize=4096)(self._parse_rig)
 
-    def _map(self, name: str) -> npt.NDArray[Any]:
-        return np.load(self._files.local(f"{self._folder}/{name}"), mmap_mode="r")
+    def _local(self, name: str) -> str:
+        return str(self._files.local(f"{self.folder}/{name}", self._sums.get(name)))
+
+    def _map(self, name: str, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+        path = self._local(name)
+        with reading(self._label(name)):
+            found = np.load(path, mmap_mode="r")
+            if found.dtype != kind or found.ndim != 1:
+                raise ValueError(f"it holds {found.ndim} axes of {found.dtype}")
+        return found
+
+    def _label(self, name: str) -> str:
+        return f"{self._files.url}/{self.folder}/{name}"
 
     @cached_property
     def names(self) -> dict[str, Any]:
         """`datasets` by number and `rigs` by number, each camera as JSON."""
-        return json.loads(self._names)
+        wanted, label = self._sums.get("names.json"), self._label("names.json")
+        if wanted is not None and hashlib.sha256(self._names).hexdigest() != wanted:
+            raise BadStore(label, "content differs (SHA-256)")
+        with reading(label):
+            names: dict[str, Any] = json.loads(self._names)
+            if not all(isinstance(names[key], list) for key in ("datasets", "rigs")):
+                raise ValueError("no lists of data sets and rigs")
+        return names
 
     def _parse_rig(self, number: int) -> tuple[Camera, ...]:
-        return tuple(camera_from_json(line) for line in self.names["rigs"][number])
+        with reading(self._label("names.json")):
+            return tuple(camera_from_json(line) for line in self.names["rigs"][number])
 
     def limit(self, clips: Mapping[str, int]) -> None:
         """Leave out what came after the first so many clips of each dataset."""
@@ -86,9 +112,18 @@ class Segment:
 
     def file_table(self) -> pa.Table:
         """`dataset`, `part`, `path`, `bytes`, `sha256` of every file it lists."""
-        import pyarrow.parquet as pq
+        return read_table(self._local("files.parquet"), self._label("files.parquet"))
 
-        return pq.read_table(str(self._files.local(f"{self._folder}/files.parquet")))
+
+def read_table(path: str, label: str, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file. Raises `BadStore` by the name of `label` where it cannot be read."""
+    import pyarrow.parquet as pq
+
+    with reading(label):
+        try:
+            return pq.read_table(path, columns=columns)
+        except OSError as error:  # what Arrow says of damaged pages, and disks of themselves
+            raise ValueError(str(error)) from error
 
 
 class Episodes(Sequence[Episode]):

@@ -8,6 +8,7 @@ keeps the quality out of the picture parameter set.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -132,6 +133,8 @@ CODECS = {
 def make_encoder(spec: StoreSpec, fps: int, crf: int, context: Any = None) -> Any:
     """An encoder for one clip of one camera, not yet open; `context` is set up where given."""
     codec = CODECS[spec.codec]
+    if spec.codec == "av1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone: it greets each clip in 20 lines
     if context is None:
         context = av.CodecContext.create(codec.encoder, "w")
         context.flags |= codec.flags

@@ -127,6 +127,8 @@ class PacketReader:
         """Copy a frame's planes; three memory moves where the decoder left no gaps."""
         if frame.width != self._width or frame.height != self._height or frame.is_corrupt:
             raise ValueError("a packet is damaged")
+        if frame.format.name != "yuv420p":
+            raise ValueError(f"a packet holds a picture in {frame.format.name}, not yuv420p")
         y, u, v = frame.planes
         if y.line_size == self._width and u.line_size == v.line_size == self._width // 2:
             row[self._y] = memoryview(y)

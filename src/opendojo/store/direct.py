@@ -32,13 +32,16 @@ _H264 = 27
 """AV_CODEC_ID_H264."""
 _KEY, _CORRUPT = 2, 1
 """AV_FRAME_FLAG_KEY and AV_FRAME_FLAG_CORRUPT."""
-_WIDTH, _HEIGHT = 104, 108
-"""Offsets in AVFrame, the same since FFmpeg 3."""
+_WIDTH, _FORMAT = 104, 116
+"""Offsets in AVFrame, the same since FFmpeg 3; height and a count of samples lie between them."""
+_NONE, _YUV420P = -1, 0
+"""AV_PIX_FMT_NONE and AV_PIX_FMT_YUV420P."""
 _FLAGS_AFTER_BUF = 92
 """From `buf[0]` to `flags`: eight references, three pointers, two counts; proved before use."""
 _PLANES = struct.Struct("<3Q40x3i20xQ")
 """The head of AVFrame: three of eight planes, three of eight line sizes, `extended_data`."""
-_SIDES = struct.Struct("<2i")
+_SHAPE = struct.Struct("<2i4xi")
+"""Width, height and pixel format of an AVFrame."""
 _FRAMES = 64
 """Frames of a decoder that are known by their address; it keeps 36 of them."""
 _PACKET_DATA, _PACKET_SIZE = 24, 32
@@ -135,7 +138,6 @@ class DirectDecoder:
 
     def __init__(self, library: _Library, extradata: bytes, width_px: int, height_px: int) -> None:
         self._library = library
-        self._width, self._height = width_px, height_px
         self._context = _Pointer(library.context(library.find(_H264)))
         self._packet, self._frame = _Pointer(library.packet()), _Pointer(library.frame())
         self._callback = _GET_BUFFER(self._get_buffer)
@@ -146,14 +148,14 @@ class DirectDecoder:
         self._target = 0
         luma = width_px * height_px
         self._layout = (luma, luma + luma // 4, width_px, width_px // 2)
-        self._sides = (width_px, height_px)
+        self._wanted = (width_px, height_px, _YUV420P)
         self._views: dict[int, Any] = {}
         self._held: tuple[Any, Any] = (None, None)
         self._configure(extradata)
         packet, frame = self._packet.value or 0, self._frame.value or 0
         self._data = ctypes.c_uint64.from_address(packet + _PACKET_DATA)
         self._size = ctypes.c_int.from_address(packet + _PACKET_SIZE)
-        self._shape = (ctypes.c_int * 2).from_address(frame + _WIDTH)
+        self._shape = (ctypes.c_ubyte * _SHAPE.size).from_address(frame + _WIDTH)
         self._flags: Any = None
 
     def _configure(self, extradata: bytes) -> None:
@@ -180,12 +182,14 @@ class DirectDecoder:
         if len(places) != 1 or library.open(self._context, None, None):
             return False
         frame = self._frame.value or 0
+        if _SHAPE.unpack(self._shape)[2] != _NONE:  # as the library leaves a frame without picture
+            return False
         if self._pass(_address(key_packet), len(key_packet)):
             return False
         reference = library.plane(self._frame, 0)
         held = [i for i, word in enumerate((ctypes.c_uint64 * 64).from_address(frame))
                 if word == reference]  # fmt: skip
-        if len(held) != 1 or tuple(self._shape) != (self._width, self._height):
+        if len(held) != 1 or _SHAPE.unpack(self._shape) != self._wanted:
             return False
         self._buf_at = 8 * held[0]
         self._flags = ctypes.c_int.from_address(frame + self._buf_at + _FLAGS_AFTER_BUF)
@@ -201,9 +205,10 @@ class DirectDecoder:
         if view is None:
             if len(self._views) == _FRAMES:
                 self._views.clear()
-            view = self._views[frame] = (ctypes.c_ubyte * (_HEIGHT + 4)).from_address(frame)
+            view = self._views[frame] = (ctypes.c_ubyte * (_FORMAT + 4)).from_address(frame)
         target = self._target
-        if not target or _SIDES.unpack_from(view, _WIDTH) != self._sides:
+        # Packets may carry headers of their own: other sides or another format would not fit.
+        if not target or _SHAPE.unpack_from(view, _WIDTH) != self._wanted:
             return self._default(context, frame, flags)
         u, v, line, half = self._layout
         _PLANES.pack_into(view, 0, target, target + u, target + v, line, half, half, frame)

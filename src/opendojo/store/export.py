@@ -33,17 +33,25 @@ def export(
     to: str,
     out: Path,
     *,
+    link: bool = False,
     on_progress: Callable[[ExportReport], None] | None = None,
 ) -> ExportReport:
     """Write every clip of a store to the folder `out` in one of `EXPORT_FORMATS`.
 
-    `on_progress` is called with the report so far after every file or dataset. Raises `ValueError`
-    where the format is not known, cannot hold the store's codec or is an extra that is not
-    installed, and where `out` holds something else; `OSError` where it cannot be written.
+    `link` makes the videos of `lerobot` hard links of the store's: no room is taken, but changing
+    one changes the store. `on_progress` is called with the report so far after every file or
+    dataset. Raises `ValueError` where the format is not known, cannot hold the store's codec or is
+    an extra that is not installed, and where `out` holds something else; `OSError` where it cannot
+    be written.
     """
     if to not in EXPORT_FORMATS:
         raise ValueError(f"to must be {' or '.join(EXPORT_FORMATS)}, not {to!r}")
-    steps = (export_lerobot if to == "lerobot" else export_mcap)(store, out)
+    if to == "lerobot":
+        steps = export_lerobot(store, out, link=link)
+    elif link:
+        raise ValueError(f"{to} is written anew, there is nothing to link: leave link out")
+    else:
+        steps = export_mcap(store, out)
     claimed = _claimed(store, to, out, steps)
     report = ExportReport()
     for step in claimed:

@@ -1,13 +1,15 @@
 """One LeRobotDataset v3.0 per dataset of a store, complete with the statistics that trainers want.
 
 A dataset's folder is such a data set already, but for `meta/stats.json`; an export is a folder of
-its own, without the packet index, that can be moved, changed and uploaded. Videos are linked
-(they take no room where both are on one disk) or copied; tables are copied, for LeRobot's own tools
-write over them in place.
+its own, without the packet index, that can be moved, changed and uploaded. Files are copied, by
+reference to the same blocks where the file system can (Btrfs, XFS), which takes no room and lets
+either be changed. Videos are hard links of the store's where that is asked for: whoever then writes
+into one writes into the store.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -29,19 +31,22 @@ __all__ = ["export_lerobot"]
 
 _SAMPLED_FRAMES = 256
 """Frames of each camera that a picture's statistics are taken from, spread over the clips."""
+_FICLONE = 0x40049409
+"""Linux's `ioctl` that lets two files share blocks until one of them is changed."""
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
-def export_lerobot(store: Store, out: Path) -> Iterator[ExportReport]:
+def export_lerobot(store: Store, out: Path, *, link: bool = False) -> Iterator[ExportReport]:
     """Write the data sets that are not in `out` yet, or have grown; a report for each.
 
-    Raises `ValueError` before anything is written where the store is remote.
+    `link` makes the videos hard links of the store's, where both are on one disk. Raises
+    `ValueError` before anything is written where the store is remote.
     """
     store.path  # noqa: B018 - it tells what to do where there is none
-    return _datasets(store, out)
+    return _datasets(store, out, link)
 
 
-def _datasets(store: Store, out: Path) -> Iterator[ExportReport]:
+def _datasets(store: Store, out: Path, link: bool) -> Iterator[ExportReport]:
     for dataset, counted in store.pointer["datasets"].items():
         target = out / dataset
         if _clips_in(target) == counted["clips"]:
@@ -49,7 +54,7 @@ def _datasets(store: Store, out: Path) -> Iterator[ExportReport]:
             continue
         partial = out / f".partial-{dataset}"
         shutil.rmtree(partial, ignore_errors=True)
-        size = _fill(store, dataset, counted, partial)
+        size = _fill(store, dataset, counted, partial, link)
         retired = out / f".retired-{dataset}"
         shutil.rmtree(retired, ignore_errors=True)
         if target.exists():
@@ -67,7 +72,7 @@ def _clips_in(target: Path) -> int:
     return json.loads(info.read_text())["total_episodes"] if info.is_file() else -1
 
 
-def _fill(store: Store, dataset: str, counted: dict[str, Any], partial: Path) -> int:
+def _fill(store: Store, dataset: str, counted: dict[str, Any], partial: Path, link: bool) -> int:
     """Write one data set; the size of its files."""
     for number in range(counted["parts"]):
         for name, path in part_files(counted["cameras"], number).items():
@@ -75,7 +80,7 @@ def _fill(store: Store, dataset: str, counted: dict[str, Any], partial: Path) ->
                 continue
             target = partial / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            _put(store.path / dataset / path, target, linked=name.endswith(".mp4"))
+            _put(store.path / dataset / path, target, link=link and name.endswith(".mp4"))
     meta = partial / "meta"
     total = {"episodes": counted["clips"], "frames": counted["instants"]}
     info = info_json(dataset, counted["fps"], counted["cameras"], store.spec, total)
@@ -90,14 +95,18 @@ def _fill(store: Store, dataset: str, counted: dict[str, Any], partial: Path) ->
     return sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
 
 
-def _put(source: Path, target: Path, *, linked: bool) -> None:
-    if linked:
+def _put(source: Path, target: Path, *, link: bool) -> None:
+    if link:
         try:
             os.link(source, target)
             return
         except OSError:
             pass  # another disk, or one without links: copied below
-    shutil.copyfile(source, target)
+    with source.open("rb") as given, target.open("xb") as made:
+        try:
+            fcntl.ioctl(made.fileno(), _FICLONE, given.fileno())
+        except OSError:
+            shutil.copyfileobj(given, made, 1 << 20)
 
 
 def _stats(store: Store, dataset: str, counted: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ scatter; what is missing or forbidden is said at once, with what to check.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import random
 import re
@@ -24,17 +25,18 @@ REQUESTS = 16
 KNOWN_FILES = 65_536
 """Sizes and versions of files that a process remembers."""
 
-TRIES = 6
-"""How often a request is made before it is given up."""
-
-PAUSE_S = 0.2
-"""Mean pause after the first failure; it doubles with each, and is spread by half."""
+PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+"""Mean pause after the first failure; it doubles with each up to the second, and is spread by
+half."""
 
 ANSWER_S = 30.0
 """How long one try may take."""
 
 BUDGET_S = 120.0
 """After which no further try is begun."""
+
+BEAT_S = 1.0
+"""How often `Far.beat` is called during a pause."""
 
 VERSIONS = (
     "ETag", "etag", "md5Hash", "Content-MD5", "mtime", "LastModified", "Last-Modified",
@@ -82,8 +84,11 @@ class Far:
     """The files below a url of any file system that fsspec knows.
 
     Raises ValueError where a file is missing or forbidden, or the url's package is not installed,
-    and ConnectionError where TRIES tries gave no right answer.
+    and ConnectionError where no right answer came within BUDGET_S.
     """
+
+    beat: Callable[[], None] = staticmethod(lambda: None)
+    """Called at each try and during pauses, by whatever thread: somebody waits here, patiently."""
 
     def __init__(self, url: str) -> None:
         if re.search(r"://[^/]*@|\?", url):
@@ -171,22 +176,30 @@ class Far:
     def _patiently(self, what: str, call: Callable[[], _T]) -> _T:
         """Call, and call again after faults that pass."""
         began_s = time.monotonic()
-        for attempt in range(1, TRIES + 1):
+        for attempt in itertools.count(1):
+            self.beat()
             try:
                 return call()
             except Exception as error:
                 if not _passes(error):
                     raise _refused(f"{self.url}/{what}", error) from error
-                pause_s = PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
+                doubled_s = PAUSE_S * 2 ** min(attempt - 1, 16) * random.uniform(0.5, 1.5)
+                pause_s = min(doubled_s, LONGEST_PAUSE_S)
                 spent_s = time.monotonic() - began_s
-                if attempt == TRIES or spent_s + pause_s > BUDGET_S:
+                if spent_s + pause_s > BUDGET_S:
                     raise ConnectionError(
                         f"{self.url}/{what}: no right answer after {attempt} tries in "
                         f"{spent_s:.0f} s; the last: {_plain(error)}; check the network and the "
                         f"endpoint (AWS_ENDPOINT_URL), then run again: it goes on where it was"
                     ) from error
-                time.sleep(pause_s)
+                self._pause(pause_s)
         raise AssertionError("the last try returns or raises")
+
+    def _pause(self, pause_s: float) -> None:
+        until_s = time.monotonic() + pause_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, BEAT_S))
+            self.beat()
 
 
 def _connect(url: str) -> tuple[Any, str]:

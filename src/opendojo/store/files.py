@@ -14,12 +14,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
 from opendojo.store.atomic import file_sha256
+from opendojo.store.bad import BadStore
 from opendojo.store.cache import BlockCache, CacheSpec
 from opendojo.store.far import Far, FarFile
 
@@ -76,7 +77,7 @@ class LocalFiles:
         return str(self.root)
 
     def read(self, name: str) -> bytes:
-        """All bytes of a file, as they are now. Raises ValueError where it cannot be read."""
+        """All bytes of a file, as they are now. Raises BadStore where it cannot be read."""
         path = self.root / name
         try:
             return path.read_bytes()
@@ -84,7 +85,7 @@ class LocalFiles:
             raise _missing(str(path), error.strerror) from error
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes from `offset`. Raises ValueError where the file has fewer.
+        """Exactly `size` bytes from `offset`. Raises BadStore where the file has fewer.
 
         By pread and not by memory map: a file cut short is an error here, and SIGBUS there.
         """
@@ -100,7 +101,7 @@ class LocalFiles:
         return (self.root / name).is_file()
 
     def local(self, name: str, sha256: str | None = None) -> Path:
-        """A path to map into memory. Raises ValueError if not there or not of that `sha256`."""
+        """A path to map into memory. Raises BadStore if not there or not of that `sha256`."""
         path = self.root / name
         if not path.is_file():
             raise _missing(str(path), "no such file")
@@ -142,7 +143,7 @@ class RemoteFiles:
         return self.read_range(name, 0, self._far.file(name).size)
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
-        """Exactly `size` bytes from `offset`. Raises ValueError where the file has fewer."""
+        """Exactly `size` bytes from `offset`. Raises BadStore where the file has fewer."""
         file = self._far.file(name)
         key = self._key(file)
         pieces: dict[int, bytes | memoryview] = {}
@@ -200,6 +201,10 @@ class RemoteFiles:
             runs.extend((files[name], run) for run in self._runs(missing))
         for _ in self._far.pool.map(lambda run: len(self._fetch(*run)), runs):
             pass
+
+    def tell_waits(self, told: Callable[[], None]) -> None:
+        """Call `told` at each try and during pauses, from whatever thread; not pickled."""
+        self._far.beat = told
 
     def close(self) -> None:
         """Let go of connections; reading opens them again."""
@@ -281,23 +286,25 @@ def files_at(url: str | Path, cache: CacheSpec | None = None) -> LocalFiles | Re
     return RemoteFiles(text, cache)
 
 
-def _missing(path: str, cause: str | None) -> ValueError:
-    return ValueError(
-        f"{path}: {cause or 'cannot be read'}; the store is not whole here: copy it again, or run "
-        f"`opendojo store verify` to see what is missing"
+_AGAIN = "copy it again, or run `opendojo store verify` and ingest again what it names"
+
+
+def _missing(path: str, cause: str | None) -> BadStore:
+    return BadStore(
+        path,
+        cause or "cannot be read",
+        "the store is not whole here: copy it again, or run `opendojo store verify` to see what is "
+        "missing",
     )
 
 
-def _short(path: str, offset: int, size: int, there: int) -> ValueError:
-    return ValueError(
-        f"{path}: {size} bytes from byte {offset} on are wanted and the file has {there}: it was "
-        f"cut short, or its index is of another file; copy it again, or run `opendojo store "
-        f"verify` and ingest again what it names"
+def _short(path: str, offset: int, size: int, there: int) -> BadStore:
+    cause = (
+        f"{size} bytes from byte {offset} on are wanted and the file has {there}: it was cut "
+        "short, or its index is of another file"
     )
+    return BadStore(path, cause, _AGAIN)
 
 
-def _altered(path: str, sha256: str) -> ValueError:
-    return ValueError(
-        f"{path}: the bytes are not those published (SHA-256 {sha256[:16]}...): copy it again, or "
-        f"run `opendojo store verify` and ingest again what it names"
-    )
+def _altered(path: str, sha256: str) -> BadStore:
+    return BadStore(path, f"the bytes are not those published (SHA-256 {sha256[:16]}...)", _AGAIN)

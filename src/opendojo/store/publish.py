@@ -18,15 +18,14 @@ import numpy.typing as npt
 
 from opendojo.store.atomic import file_sha256, locked, sync_file, sync_folder, write_json
 from opendojo.store.catalogue import CLIP_ID_BYTES, EPISODE_DTYPE, Segment
-from opendojo.store.files import LocalFiles
+from opendojo.store.files import POINTER, LocalFiles
 from opendojo.store.layout import StoreSpec, part_path, video_key
 from opendojo.store.lerobot import data_table, episode_table, info_json, write_tasks
 from opendojo.store.part import StagedClip, StagedPart
 from opendojo.store.segments import Addition, remove_segments, write_segment
 
-__all__ = ["LOCK", "POINTER", "part_files", "publish_parts", "renew_infos"]
+__all__ = ["LOCK", "part_files", "publish_parts", "renew_infos"]
 
-POINTER = "store.json"
 LOCK = ".lock"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from opendojo.store.atomic import sync_file, sync_folder, write_array
+from opendojo.store.atomic import file_sha256, sync_file, sync_folder, write_array
 from opendojo.store.catalogue import CATALOGUE, Segment
 
 __all__ = ["Addition", "id_sum", "remove_segments", "write_segment"]
@@ -71,7 +71,8 @@ def write_segment(
     write_array(folder / "gops.npy", gops)
     (folder / "names.json").write_text(json.dumps(names))
     _write_files(folder / "files.parquet", added.files, olds)
-    for file in sorted(folder.iterdir()):
+    written = sorted(folder.iterdir())
+    for file in written:
         sync_file(file)
     for place in (folder, folder.parent, root):
         sync_folder(place)
@@ -82,6 +83,7 @@ def write_segment(
         "instants": int(rows["instants"].sum()),
         "frames": added.frames + sum(old["frames"] for old in taken),
         "sum": f"{sum((int(old['sum'], 16) for old in taken), fresh) % _SUM_MODULUS:032x}",
+        "sha256": {file.name: file_sha256(file) for file in written},
     }
     return [*kept, line]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from opendojo.clip import Log
-from opendojo.store.atomic import write_json
-from opendojo.store.catalogue import CATALOGUE, Episodes, Segment
+from opendojo.store.atomic import locked, write_json
+from opendojo.store.bad import BadStore, reading
+from opendojo.store.catalogue import CATALOGUE, Episodes, Segment, read_table
 from opendojo.store.decode import PacketReader
-from opendojo.store.files import CacheSpec, LocalFiles, RemoteFiles, files_at
+from opendojo.store.files import POINTER, CacheSpec, LocalFiles, RemoteFiles, files_at
 from opendojo.store.layout import (
     LOG_COLUMNS,
     Episode,
@@ -28,13 +30,11 @@ from opendojo.store.layout import (
     video_key,
 )
 from opendojo.store.part import StagedPart
-from opendojo.store.publish import POINTER, publish_parts
+from opendojo.store.pointer import new_pointer, read_pointer
+from opendojo.store.publish import LOCK, publish_parts
 from opendojo.store.sweep import staging_folder, sweep
 
-__all__ = ["Store"]
-
-FORMAT = "opendojo-store"
-VERSION = 2
+__all__ = ["Store", "open_segment"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,9 +61,10 @@ class Store:
     def __init__(self, files: LocalFiles | RemoteFiles, pointer: dict[str, Any]) -> None:
         self.files = files
         """The store's files by name and byte range."""
-        self.spec = StoreSpec(**pointer["spec"])
+        with reading(f"{files.url}/{POINTER}"):
+            self.spec = StoreSpec(**pointer["spec"])
         self._pointer = pointer
-        self._segments = [Segment(files, line["name"]) for line in pointer["segments"]]
+        self._segments = [open_segment(files, line) for line in pointer["segments"]]
         self._reader = PacketReader(self.spec)
         self._part = lru_cache(maxsize=16384)(self._load_part)
         self._dtype = lru_cache(maxsize=None)(self._index_dtype)
@@ -73,18 +74,18 @@ class Store:
         """Open a store that is there, in a folder or at a url that fsspec knows.
 
         `cache` bounds what is kept of a remote store on this disk. Raises `ValueError` where there
-        is no store, or one of another version.
+        is no store, or one of another version, and `BadStore`, one of them, where it is damaged.
         """
         files = files_at(path, cache)
         if not files.exists(POINTER):
             raise ValueError(f"{path} is no store: make one with `opendojo ingest`")
         while True:
-            pointer = _read_pointer(files)
+            pointer = read_pointer(files)
             try:
                 return cls(files, pointer)
             except ValueError:
                 # A writer may have merged segments away since the pointer was read.
-                if _read_pointer(files)["generation"] == pointer["generation"]:
+                if read_pointer(files)["generation"] == pointer["generation"]:
                     raise
 
     @classmethod
@@ -96,30 +97,16 @@ class Store:
         """
         root = Path(path)
         spec = spec or StoreSpec()
-        if (root / POINTER).exists():
-            store = cls.open(root)
-            if store.spec != spec:
-                raise ValueError(f"{root} was made with {store.spec}, not {spec}: choose another")
-            sweep(root, spec)
-            return store
-        root.mkdir(parents=True, exist_ok=True)
-        strangers = [
-            p.name for p in root.iterdir() if not p.name.startswith(".") and p.name != CATALOGUE
-        ]
-        if strangers:
-            raise ValueError(f"{root} is no store and holds {strangers[0]}: choose an empty folder")
-        (root / CATALOGUE).mkdir(exist_ok=True)
-        document = {
-            "format": FORMAT,
-            "version": VERSION,
-            "spec": dataclasses.asdict(spec),
-            "generation": 0,
-            "segments": [],
-            "retired": [],
-            "datasets": {},
-        }
-        write_json(root / POINTER, document)
-        return cls.open(root)
+        if not (root / POINTER).exists():
+            root.mkdir(parents=True, exist_ok=True)
+            with locked(root / LOCK):
+                if not (root / POINTER).exists():  # another may have made it, and filled it
+                    _make(root, spec)
+        store = cls.open(root)
+        if store.spec != spec:
+            raise ValueError(f"{root} was made with {store.spec}, not {spec}: choose another")
+        sweep(root, spec)
+        return store
 
     @property
     def url(self) -> str:
@@ -192,12 +179,12 @@ class Store:
 
     def source(self, episode: Episode) -> str:
         """Where a clip came from, for people. It reads a Parquet file."""
-        import pyarrow.parquet as pq
-
         name = self._file(episode.dataset, "meta/episodes", episode.part, ".parquet")
-        table = pq.read_table(str(self.files.local(name)), columns=["row", "source"])
-        rows = table.column("row").to_pylist()
-        return table.column("source")[rows.index(episode.row)].as_py()
+        label = f"{self.url}/{name}"
+        table = read_table(str(self.files.local(name)), label, ["row", "source"])
+        with reading(label):
+            rows = table.column("row").to_pylist()
+            return table.column("source")[rows.index(episode.row)].as_py()
 
     def rows(self, episode: Episode, first: int, count: int) -> npt.NDArray[Any]:
         """Rows of the packet index from an instant on, `index_dtype` [count], by one read."""
@@ -212,6 +199,11 @@ class Store:
     def is_far(self) -> bool:
         """Whether it lies where reading waits for a network, so that fetching ahead pays."""
         return isinstance(self.files, RemoteFiles)
+
+    def tell_waits(self, told: Callable[[], None]) -> None:
+        """Have `told` called now and then while a far store's answers are waited for."""
+        if isinstance(self.files, RemoteFiles):
+            self.files.tell_waits(told)
 
     def fetch_rows(self, runs: Iterable[tuple[Episode, int, int]]) -> None:
         """Bring rows of (episode, first, count) into the cache of a far store, many at once."""
@@ -277,9 +269,11 @@ class Store:
                 head, rows_out = part.heads[name], out[:, place]
                 self._reader.decode(head, data, sizes, wanted, rows_out, in_place=in_place)
             except ValueError as error:
-                raise ValueError(
-                    f"{self.url}/{part.videos[name]}: {error}, clip {episode.clip_id}, "
-                    f"instants {start} to {instants[-1]}: run `opendojo store verify --decode`"
+                where = f"clip {episode.clip_id}, instants {start} to {instants[-1]}"
+                raise BadStore(
+                    f"{self.url}/{part.videos[name]}",
+                    f"{error}, {where}",
+                    "run `opendojo store verify --decode`",
                 ) from error
 
     def packets(self, episode: Episode, camera: str, first: int, count: int) -> list[bytes]:
@@ -304,23 +298,28 @@ class Store:
         begin = int(offsets[0])
         size = int(offsets[-1]) - begin + sizes[-1]
         if size != sum(sizes):
-            raise ValueError(f"{self.url}/{part.index} is damaged: run `opendojo store verify`")
+            cause, remedy = "packets do not lie end to end", "run `opendojo store verify`"
+            raise BadStore(f"{self.url}/{part.index}", cause, remedy)
         return self.files.read_range(part.videos[camera], begin, size), sizes
 
     def _load_part(self, dataset: str, part: int) -> _Part:
-        document = json.loads(self.files.read(self._file(dataset, "index", part, ".json")))
-        return _Part(
-            index=self._file(dataset, "index", part, ".npy"),
-            header_bytes=document["header_bytes"],
-            videos={
-                name: self._file(dataset, f"videos/{video_key(name)}", part, ".mp4")
-                for name in document["cameras"]
-            },
-            heads={
+        beside = self._file(dataset, "index", part, ".json")
+        data = self.files.read(beside)
+        with reading(f"{self.url}/{beside}"):
+            document = json.loads(data)
+            heads = {
                 name: (head["codec"], bytes.fromhex(head["extradata"]))
                 for name, head in document["cameras"].items()
-            },
-        )
+            }
+            return _Part(
+                index=self._file(dataset, "index", part, ".npy"),
+                header_bytes=operator.index(document["header_bytes"]),
+                videos={
+                    name: self._file(dataset, f"videos/{video_key(name)}", part, ".mp4")
+                    for name in heads
+                },
+                heads=heads,
+            )
 
     def _index_dtype(self, dataset: str) -> np.dtype[Any]:
         return index_dtype(self._pointer["datasets"][dataset]["cameras"])
@@ -347,17 +346,21 @@ def _as_of(files: LocalFiles | RemoteFiles, pointer: dict[str, Any]) -> Store:
     return store
 
 
-def _read_pointer(files: LocalFiles | RemoteFiles) -> dict[str, Any]:
-    name = f"{files.url}/{POINTER}"
-    try:
-        pointer = json.loads(files.read(POINTER))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name} is damaged ({error}): ingest again") from None
-    if not isinstance(pointer, dict) or pointer.get("format") != FORMAT:
-        raise ValueError(f"{name} is not of a format this version reads")
-    if pointer.get("version") != VERSION:
-        raise ValueError(
-            f"{name} is of format version {pointer.get('version')}, this program reads {VERSION}: "
-            "ingest again into an empty folder"
-        )
-    return pointer
+def _make(root: Path, spec: StoreSpec) -> None:
+    """Write an empty store into a folder that must hold nothing else."""
+    strangers = [
+        p.name for p in root.iterdir() if not p.name.startswith(".") and p.name != CATALOGUE
+    ]
+    if strangers:
+        raise ValueError(f"{root} is no store and holds {strangers[0]}: choose an empty folder")
+    (root / CATALOGUE).mkdir(exist_ok=True)
+    write_json(root / POINTER, new_pointer(spec))
+
+
+def open_segment(files: LocalFiles | RemoteFiles, line: Mapping[str, Any]) -> Segment:
+    """The segment that a line of the pointer names.
+
+    What comes over a network is checked by its hash; a disk's files by `verify`, for it takes time.
+    """
+    far = isinstance(files, RemoteFiles)
+    return Segment(files, line["name"], line.get("sha256") if far else None)

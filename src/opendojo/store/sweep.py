@@ -14,8 +14,9 @@ from typing import Any
 
 from opendojo.store.atomic import locked
 from opendojo.store.catalogue import CATALOGUE
+from opendojo.store.files import POINTER
 from opendojo.store.layout import StoreSpec
-from opendojo.store.publish import LOCK, POINTER, part_files, renew_infos
+from opendojo.store.publish import LOCK, part_files, renew_infos
 
 __all__ = ["leftovers", "staging_folder", "sweep"]
 

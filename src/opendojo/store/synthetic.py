@@ -22,9 +22,8 @@ import numpy.typing as npt
 
 from opendojo.store.atomic import write_json
 from opendojo.store.catalogue import CLIP_ID_BYTES, EPISODE_DTYPE
-from opendojo.store.files import LocalFiles
+from opendojo.store.files import POINTER, LocalFiles
 from opendojo.store.layout import part_path
-from opendojo.store.publish import POINTER
 from opendojo.store.segments import Addition, write_segment
 from opendojo.store.store import Store
 

@@ -89,6 +89,7 @@ def view_store(
         "clips": len(records),
         "store_clips": len(store.episodes),
         "looked_at": chosen.looked,
+        "unreadable": chosen.unreadable,
         "tags": wanted,
     }
 

@@ -6,6 +6,7 @@ milliseconds whatever the clip's length.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from opendojo.store.layout import Episode, part_path, video_key
 from opendojo.store.quality import FLAGS
 from opendojo.store.store import Store
 
-__all__ = ["FACETS", "Card", "Still", "episode_tags", "look"]
+__all__ = ["FACETS", "Card", "Still", "episode_tags", "look", "unreadable"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,6 +70,7 @@ FACETS: dict[str, dict[str, str]] = {
     "flag": {
         **dict.fromkeys(FLAGS, f"at least {FLAG_SHARE:.0%} of frames flagged"),
         "unflagged": "no flag on a tenth of the frames",
+        "unreadable": "files of it are damaged: `opendojo store verify` names them",
     },
 }
 """Every facet of the page with its values and what they mean; data sets and cameras are the
@@ -112,7 +114,7 @@ class Card:
 
 
 def look(store: Store, episode: Episode, fps: int) -> Card:
-    """Read what a page shows of one clip. Raises `ValueError` where its packets do not decode."""
+    """Read what a page shows of one clip. Raises `BadStore` where its files are damaged."""
     rows = store.rows(episode, 0, episode.instants)
     stills = _stills(store, episode, rows["time_s"])
     luma = _mean_luma(stills, store.spec.width_px * store.spec.height_px)
@@ -128,25 +130,52 @@ def look(store: Store, episode: Episode, fps: int) -> Card:
         f"turn:{turned}",
         *(f"flag:{name}" for name in flags),
     )
-    order = list(FACETS)
-    span_s = (episode.row / fps, (episode.row + episode.instants) / fps)
     return Card(
-        episode=episode,
+        **_known(episode, fps),
         source=store.source(episode),
-        seconds=episode.instants / episode.rate_hz,
-        tags=tuple(sorted(tags, key=lambda tag: order.index(tag.partition(":")[0]))),
+        tags=_sorted(tags),
         flag_shares=shares,
         luma=luma,
         speed_mps=_thinned(speed),
         turn=_thinned(turn),
         turn_unit=turn_unit,
         stills=stills,
-        videos=tuple(
+    )
+
+
+def unreadable(store: Store, episode: Episode, fps: int) -> Card:
+    """A clip of which only the catalogue's row is known, as one grey picture."""
+    frames = np.full((len(episode.cameras), store.spec.frame_bytes), 128, np.uint8)
+    nothing = np.full(1, np.nan)
+    return Card(
+        **_known(episode, fps),
+        source=episode.clip_id,
+        tags=_sorted((*episode_tags(episode), "flag:unreadable")),
+        flag_shares={},
+        luma=0.5,
+        speed_mps=nothing,
+        turn=nothing,
+        turn_unit="",
+        stills=(Still(time_s=0.0, frames=frames),),
+    )
+
+
+def _known(episode: Episode, fps: int) -> dict[str, Any]:
+    """What a card says that needs no look into the clip's files."""
+    return {
+        "episode": episode,
+        "seconds": episode.instants / episode.rate_hz,
+        "videos": tuple(
             f"{episode.dataset}/{part_path(f'videos/{video_key(c.name)}', episode.part, '.mp4')}"
             for c in episode.cameras
         ),
-        video_span_s=span_s,
-    )
+        "video_span_s": (episode.row / fps, (episode.row + episode.instants) / fps),
+    }
+
+
+def _sorted(tags: Sequence[str]) -> tuple[str, ...]:
+    order = list(FACETS)
+    return tuple(sorted(tags, key=lambda tag: order.index(tag.partition(":")[0])))
 
 
 def episode_tags(episode: Episode) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from opendojo.store.bad import BadStore
 from opendojo.store.store import Store
-from opendojo.store.view_card import FACETS, Card, episode_tags, look
+from opendojo.store.view_card import FACETS, Card, episode_tags, look, unreadable
 
 __all__ = ["Chosen", "Told", "full_tag", "spread"]
 
@@ -29,6 +30,8 @@ class Chosen:
         self._store, self._clips, self._wanted = store, clips, set(wanted)
         self._told = told or (lambda done, total: None)
         self.looked = 0
+        self.unreadable = 0
+        """Clips looked at whose files are damaged; they are shown as such."""
         count = len(store.episodes)
         limit = min(count, CANDIDATES if wanted else clips)
         self.candidates = np.unique(np.linspace(0, max(count - 1, 0), limit).round().astype(int))
@@ -44,7 +47,12 @@ class Chosen:
             if not known_now <= set(episode_tags(episode)):
                 continue
             self.looked += 1
-            card = look(self._store, episode, datasets[episode.dataset]["fps"])
+            fps = datasets[episode.dataset]["fps"]
+            try:
+                card = look(self._store, episode, fps)
+            except BadStore:
+                self.unreadable += 1
+                card = unreadable(self._store, episode, fps)
             if self._wanted <= set(card.tags):
                 found += 1
                 yield card
