@@ -1,0 +1,1 @@
+"""The pictures of a world and the truth about their pixels: lenses, columns, paint, sensors."""

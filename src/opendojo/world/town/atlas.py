@@ -44,10 +44,10 @@ class Atlas:
     """
 
     lines: Tensor
-    """int32 [g, h, w]: distance from the middle of the nearest painted line, positive on the left
-    of the line's direction, (byte - 128) * LINE_STEP_M, so within -1..+0.99 m. Where there is no
-    paint within 0.9 m, and in the gaps of dashes, the byte is 255. A cell whose four corners differ
-    by more than 0.5 m holds no paint: there the sign jumps between two lines."""
+    """int32 [g, h, w]: distance from the middle of one painted line, the one nearest to the cell's
+    middle, positive on the left of the line's direction, (byte - 128) * LINE_STEP_M, so within
+    -1..+0.99 m. A cell without paint within 0.8 m of its middle, or in a gap of dashes, is -1 (all
+    bytes 255)."""
     edge: Tensor
     """int32 [g, h / 2, w / 2]: distance from the edge of the union of "road" areas, positive on the
     road, (byte - 128) * EDGE_STEP_M."""
@@ -59,3 +59,6 @@ class Atlas:
     x0_m: Tensor
     y0_m: Tensor
     """float32 [g]: the low corner."""
+    sizes: tuple[tuple[int, int], ...] = ()
+    """Rows and columns of `lines` that are each town's own; empty: all. What follows them is bare,
+    as their rims are."""

@@ -93,6 +93,7 @@ def bake_all(towns: Sequence[Town], device: torch.device) -> Atlas:
         lane=stacked("lane", 2, -1),
         x0_m=corner("x0_m"),
         y0_m=corner("y0_m"),
+        sizes=tuple((part.ground.shape[0], part.ground.shape[1]) for part in parts),
     )
 
 

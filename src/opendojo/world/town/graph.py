@@ -1,8 +1,8 @@
-"""What a town is made of: lanes and how they join, paint, areas, signals, walks, things that stand.
+"""What a town is made of: lanes and how they join, paint, areas, signals, walks, what stands.
 
-Everything here is numpy, float64, metres and radians in the town's own plane; a town is drawn from a
-seed (`build`) or read from a file (`commonroad`), and then never changes. A lane runs along s, with
-a station at each whole metre; offsets d are positive to the left.
+Everything here is numpy, float64, metres and radians in the town's own plane; a town is drawn from
+a seed (`build`) or read from a file (`commonroad`), and then never changes. A lane runs along s,
+with a station at each whole metre; offsets d are positive to the left.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Conflict:
 class Lane:
     """A lane's middle line at stations s = 0, 1, 2, ... m; float64 [k], k = floor(length) + 2.
 
-    The stations past the lane's end go on along its last tangent, so that interpolation between
+    The stations past the lane's end go on with its last curvature, so that interpolation between
     floor(s) and floor(s) + 1 holds for every s in [0, length].
     """
 
