@@ -66,10 +66,11 @@ def _guarded(name: str, rest: list[str]) -> int:
 
 def _explain(error: Exception) -> int:
     from opendojo.clip import BadClip
+    from opendojo.store import BadStore
 
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError) and not isinstance(error, BadStore):
         return _fail(EXIT_USAGE, str(error))
-    if isinstance(error, BadClip):
+    if isinstance(error, BadClip | BadStore):
         return _fail(EXIT_DATA, str(error))
     if isinstance(error, OSError):
         return _fail(EXIT_RESOURCES, f"{error}: is there space, and may it be read and written?")
