@@ -255,6 +255,8 @@ def test_noise_rows_come_in_order() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_compiled_pictures_equal_eager_ones(towns: tuple[list, Atlas]) -> None:
     """At most one level apart, and in at most one pixel in a thousand."""
     n = 2
