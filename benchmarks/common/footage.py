@@ -52,10 +52,10 @@ def pictures() -> tuple[Any, ...]:
     file = source()
     if file is not None:
         return _decoded(file)
-    from opendojo.world import WorldConfig, default_rig, record_fleet
+    from opendojo.world import WorldConfig, front_three, record_fleet
 
     with tempfile.TemporaryDirectory() as folder:
-        config = WorldConfig(cameras=default_rig(*SOURCE_PX)[:1])
+        config = WorldConfig(cameras=front_three(*SOURCE_PX)[:1])
         record_fleet(folder, drives=1, seconds=6.0, config=config, processes=1)
         return _decoded(next(Path(folder).glob("*/front.mp4")))
 

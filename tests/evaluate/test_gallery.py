@@ -13,7 +13,7 @@ from opendojo.evaluate.picture import NETWORK
 from opendojo.loader import Loader, LoaderConfig
 from opendojo.model import DrivingNet, NetConfig
 from opendojo.store import Store, StoreSpec, stage_part
-from opendojo.world import default_rig
+from opendojo.world import front_three
 
 INSTANTS = 72
 
@@ -44,7 +44,7 @@ def clip(number: int, cameras: tuple[Camera, ...], drawn: bool) -> Clip:
 
 @pytest.fixture(scope="module")
 def loader(tmp_path_factory: pytest.TempPathFactory) -> Loader:
-    rig = default_rig()
+    rig = front_three()
     guessed = replace(rig[0], calibrated=False)
     clips = [clip(1, rig, drawn=True), clip(2, (guessed,), drawn=False)]
     store = Store.create(tmp_path_factory.mktemp("stores") / "store", StoreSpec())

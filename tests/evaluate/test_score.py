@@ -25,6 +25,8 @@ def trace(steps: int = 101, speed_mps: float = 5.0, route_m: float = 100.0) -> T
         off_road=no,
         collided=no.copy(),
         off_lane=no.copy(),
+        ran_red=no.copy(),
+        impact_mps=0.0 * way,
         route_m=np.array([route_m]),
     )
 
@@ -108,3 +110,25 @@ def test_a_trace_ends_at_its_first_event() -> None:
     drive = trace(steps=401)
     assert drive.end(0) == 200
     assert replace(drive, route_m=np.array([1e6])).end(0) == 400
+
+
+def test_each_red_light_that_is_run_keeps_seven_tenths_and_costs_the_success() -> None:
+    made = trace(steps=201)
+    made.ran_red[[50, 120], 0] = True
+    route = worth(made, 0, 7)
+    assert route.red_lights == 2 and route.completion == 1.0 and not route.success
+    assert route.score == pytest.approx(100.0 * 0.7**2)
+
+
+def test_the_impact_is_that_of_the_collision_that_ended_the_drive() -> None:
+    made = trace()
+    made.impact_mps[50:, 0] = [6.5, *[9.0] * 50]
+    assert worth(made, 0, 7).impact_mps == 0.0
+    made.collided[50, 0] = True
+    assert worth(made, 0, 7).impact_mps == 6.5
+
+
+def test_the_dojo_score_of_a_route_is_its_windows_mean_times_completion() -> None:
+    route = worth(trace(), 0, 7, {"windows_score": 0.8, "nc": 1.0})
+    assert route.completion == pytest.approx(0.5) and route.terms["score"] == pytest.approx(0.4)
+    assert worth(trace(), 0, 7).terms == {}

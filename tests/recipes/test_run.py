@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from clips import make_clip
+from opendojo.evaluate import FLOORS
 from opendojo.loader import LoaderConfig
 from opendojo.recipes import RECIPES, Exam, Fleet, Ledger, Recipe, demo, run
 from opendojo.store import Store, StoreSpec, verify_store
@@ -26,7 +27,7 @@ SMALL = dataclasses.replace(
     loader=LoaderConfig(batch=4),
     train=TrainConfig(steps=6, checkpoint_every=2, threads=1),
     blind_steps=3,
-    exam=Exam(sets=3, roads=1, route_m=60.0, other_cars=2, limit_s=3.0),
+    exam=Exam(sets=3, roads=1, route_m=60.0, agents=2, limit_s=3.0),
 )
 
 _CHILD = """
@@ -73,7 +74,7 @@ def test_a_run_leaves_report_film_and_figures(whole: tuple[Path, dict[str, Any]]
     assert data["ingest"]["frames_per_core_s"] > 0
     assert data["train"]["loading"]["frames_per_core_s"] > 0
     drivers = data["evaluate"]["closed_loop"]["drivers"]
-    assert set(drivers) == {"network", "stop", "constant-velocity", "blind", "expert"}
+    assert set(drivers) == {"network", "shuffled", "blind", *FLOORS}
     assert all(len(result["score"]["values"]) == 3 for result in drivers.values())
     energy = data["energy"]
     assert energy["joules"] is None or energy["low"] <= energy["joules"] <= energy["high"]

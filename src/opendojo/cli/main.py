@@ -17,11 +17,12 @@ __all__ = ["main"]
 COMMANDS = {
     "demo": "clips in, a judged driving network out, and a report with pictures",
     "doctor": "is this machine fit: processors, memory, disk, codecs, versions",
-    "world": "draw a small fleet and write it as ordinary recordings",
+    "world": "draw a fleet and write it as ordinary recordings, or look at one world",
     "ingest": "bring recordings into a store",
     "store": "look after a store: verify, stats, view, tensors, export",
     "train": "train a driving network from a recipe",
     "evaluate": "drive a network and its floors on roads it never saw",
+    "drive": "watch a driver on one road, as a film",
     "bench": "frames/s of a store on this machine, and the cores a fleet's day would need",
 }
 """Every command with one line of help; the module `opendojo.cli.<command>_command` runs it."""

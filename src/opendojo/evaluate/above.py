@@ -6,15 +6,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from opendojo.evaluate.picture import NETWORK, Colour, Rgb
-from opendojo.evaluate.record import MAP_M_PER_PX, MARGIN_M, Recording, body_centre
+from opendojo.evaluate.picture import NETWORK, SOFT, VEHICLES, Colour, Rgb
+from opendojo.evaluate.record import GRASS, MAP_M_PER_PX, Recording, body_centre
 from opendojo.world import VEHICLE
 from opendojo.world.bird import box_corners
+from opendojo.world.draw.scene import Kind
 
 __all__ = ["route_picture", "surroundings"]
 
 _EGO: Colour = (240, 150, 40)
-_CAR, _ONCOMING = (70, 130, 205), (185, 130, 190)
+_LIGHTS: tuple[Colour, ...] = ((225, 50, 45), (240, 200, 50), (50, 200, 90))
+_LIGHT_M = 0.85
+_LOW = 0.68
+"""How far down in the view around a vehicle it stands, as a share of the height."""
 _ENDED_WELL, _ENDED_BADLY = (255, 255, 255), (213, 60, 0)
 _MAP_PX = (1400, 800)
 """The route's picture fills one of these sides."""
@@ -23,44 +27,69 @@ _FINE = 2  # drawn larger by this and reduced, for smooth edges
 
 
 class _View:
-    """A window onto the map of a drive, `zoom` pixels to a pixel of the map, to draw on."""
+    """A window onto the map of a drive, `zoom` pixels to a pixel of the map, to draw on.
+
+    The point `centre_m` lies `low` of the way down, in the middle; the heading `up_rad` points up.
+    """
 
     def __init__(
-        self, recording: Recording, centre_m: tuple[float, float], size_px: tuple[int, int],
+        self,
+        recording: Recording,
+        centre_m: tuple[float, float],
+        size_px: tuple[int, int],
         zoom: float,
-    ) -> None:  # fmt: skip
+        up_rad: float = np.pi / 2,
+        low: float = 0.5,
+    ) -> None:
         self._recording = recording
         self._zoom = zoom * _FINE
-        middle = recording.ground.pixels(np.array(centre_m))
-        half = np.array(size_px) / zoom / 2.0
-        self._corner = middle - half
-        left, top, right, bottom = (float(edge) for edge in (*self._corner, *(middle + half)))
-        fine = (size_px[0] * _FINE, size_px[1] * _FINE)
-        self.picture = Image.fromarray(recording.ground.rgb).resize(
-            fine, Image.Resampling.BILINEAR, box=(left, top, right, bottom)
+        width, height = size_px[0] * _FINE, size_px[1] * _FINE
+        self._middle = recording.ground.pixels(np.array(centre_m))
+        self._anchor = np.array([width / 2, height * low])
+        cos, sin = np.sin(up_rad), -np.cos(up_rad)
+        self._turn = np.array([[cos, -sin], [sin, cos]])
+        # from the picture back to the map, pixels' corners at whole numbers
+        back = self._turn.T / self._zoom
+        shift = self._middle + 0.5 - back @ self._anchor
+        self.picture = Image.fromarray(recording.ground.rgb).transform(
+            (width, height),
+            Image.Transform.AFFINE,
+            (*back[0], shift[0], *back[1], shift[1]),
+            Image.Resampling.BILINEAR,
+            fillcolor=GRASS,
         )
         self.pen = ImageDraw.Draw(self.picture)
+        self._m_per_px = MAP_M_PER_PX / self._zoom
 
     def pixels(self, points_m: npt.ArrayLike) -> list[tuple[float, float]]:
         """World points [n, 2] on the picture under the pen."""
         places = self._recording.ground.pixels(np.asarray(points_m, np.float64))
-        return [tuple(p) for p in (places - self._corner) * self._zoom]
+        turned = (places - self._middle) @ self._turn.T * self._zoom + self._anchor
+        return [tuple(p) for p in turned]
 
     def line(self, points_m: npt.ArrayLike, colour: Colour, width_px: float) -> None:
         """A line through world points [n, 2], in pixels of the finished picture."""
         self.pen.line(self.pixels(points_m), colour, round(width_px * _FINE), joint="curve")
 
     def vehicles(self, step: int) -> None:
-        """The other cars and the vehicle itself, as they stood."""
-        cars = self._recording.traffic
-        for a in range(len(cars.length_m)):
-            place = (cars.x_m[step, a], cars.y_m[step, a], cars.yaw_rad[step, a])
-            corners = box_corners(*place, cars.length_m[a], cars.width_m[a])
-            paint = _ONCOMING if cars.oncoming[a] else _CAR
+        """The other road users and the vehicle itself, as they stood."""
+        others = self._recording.traffic
+        for a in np.flatnonzero(others.there[step]):
+            box = (others.x_m, others.y_m, others.yaw_rad, others.length_m, others.width_m)
+            corners = box_corners(*(float(column[step, a]) for column in box))
+            paint = VEHICLES if others.kind[step, a] <= Kind.TRUCK else SOFT
             self.pen.polygon(self.pixels(corners), paint, (235, 235, 235), _FINE)
         place = body_centre(self._recording.trace, step)
         corners = box_corners(*place, VEHICLE.length_m, VEHICLE.width_m)
         self.pen.polygon(self.pixels(corners), _EGO, (20, 20, 20), _FINE)
+
+    def lights(self, step: int) -> None:
+        """The traffic lights, as they shone."""
+        lights, radius = self._recording.lights, _LIGHT_M / self._m_per_px
+        for place, shows in zip(lights.place_m, lights.shows[step], strict=True):
+            u, v = self.pixels([place])[0]
+            spot = (u - radius, v - radius, u + radius, v + radius)
+            self.pen.ellipse(spot, _LIGHTS[shows], (20, 20, 20))
 
     def finished(self) -> Rgb:
         """The picture, RGB uint8 [height, width, 3]."""
@@ -70,9 +99,9 @@ class _View:
 def surroundings(
     recording: Recording, step: int, size_px: tuple[int, int], metres_per_px: float = 0.14
 ) -> Rgb:
-    """What is around the vehicle at one step, the way driven behind it, its plan ahead."""
+    """What is around the vehicle at one step, the way driven below it, its plan above."""
     x, y, yaw = body_centre(recording.trace, step)
-    view = _View(recording, (x, y), size_px, MAP_M_PER_PX / metres_per_px)
+    view = _View(recording, (x, y), size_px, MAP_M_PER_PX / metres_per_px, yaw, _LOW)
     trace = recording.trace
     if step:
         way = np.stack([trace.x_m[: step + 1, 0], trace.y_m[: step + 1, 0]], 1)
@@ -83,6 +112,7 @@ def surroundings(
         here = np.array([trace.x_m[step, 0], trace.y_m[step, 0]])
         plan = np.concatenate([np.zeros((1, 2)), recording.paths_m[step]])
         view.line(plan @ turn + here, NETWORK, 4.0)
+    view.lights(step)
     view.vehicles(step)
     return view.finished()
 
@@ -97,6 +127,7 @@ def route_picture(recording: Recording) -> Rgb:
     way = np.stack([trace.x_m[: end + 1, 0], trace.y_m[: end + 1, 0]], 1)
     view.line(way, (20, 20, 20), 8.0)
     view.line(way, _EGO, 5.0)
+    view.lights(end)
     view.vehicles(end)
     _label(view, tuple(way[0]), "start", _ENDED_WELL)
     well = recording.route.success
@@ -106,11 +137,10 @@ def route_picture(recording: Recording) -> Rgb:
 
 
 def _extent(recording: Recording) -> tuple[float, float, tuple[float, float]]:
-    """Width, height and centre, in metres, of the map without most of its margin along x."""
-    ground = recording.ground
-    height_px, width_px = ground.rgb.shape[:2]
-    width_m = width_px * ground.metres_per_px - 2 * (MARGIN_M[0] - _MAP_MARGIN_M)
-    return width_m, (height_px - 1) * ground.metres_per_px, ground.centre_m
+    """Width, height and centre, in metres, of what the route's picture shows."""
+    left, low, right, high = recording.bounds_m
+    size = (right - left + 2 * _MAP_MARGIN_M, high - low + 2 * _MAP_MARGIN_M)
+    return *size, ((left + right) / 2.0, (low + high) / 2.0)
 
 
 def _label(view: _View, place_m: tuple[float, ...], text: str, colour: Colour) -> None:

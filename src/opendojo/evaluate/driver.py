@@ -1,4 +1,4 @@
-"""Who holds the wheel: the driver seam, the floors, the ceiling and the network.
+"""Who holds the wheel: the driver seam and the network.
 
 driver = NetworkDriver(network)
 driver.reset(n)                              # before each drive of n vehicles
@@ -20,12 +20,9 @@ from opendojo.world import World
 
 __all__ = [
     "BRAKE_MPS2",
-    "ConstantVelocityDriver",
     "Driver",
-    "ExpertDriver",
     "NetworkDriver",
     "Observation",
-    "StopDriver",
     "path_times",
 ]
 
@@ -65,60 +62,10 @@ class Driver(Protocol):
     def act(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         """The control float32 [n, 2] (steer rad, accel m/s2), and the plan behind it.
 
-        The plan is [n, p, 2] in metres in each vehicle's axes, or None where there is none.
+        The plan is [n, p, 2] in metres in each vehicle's axes, its points evenly spread over the
+        next 4 s; None where there is none.
         """
         ...
-
-
-class StopDriver:
-    """The floor that brakes to a halt, wheel straight."""
-
-    name = "stop"
-    needs_pixels = False
-
-    def reset(self, n: int) -> None:
-        """Nothing to forget."""
-
-    def act(self, observation: Observation) -> tuple[Tensor, None]:
-        """Brake."""
-        control = observation.speed_mps.new_zeros(len(observation.speed_mps), 2)
-        control[:, 1] = -BRAKE_MPS2
-        return control, None
-
-
-class ConstantVelocityDriver:
-    """The floor that keeps its first speed, wheel straight."""
-
-    name = "constant-velocity"
-    needs_pixels = False
-
-    def __init__(self) -> None:
-        self._speed_mps: Tensor | None = None
-
-    def reset(self, n: int) -> None:
-        """Forget the first speed."""
-        self._speed_mps = None
-
-    def act(self, observation: Observation) -> tuple[Tensor, None]:
-        """Hold the speed of the first step."""
-        if self._speed_mps is None:
-            self._speed_mps = observation.speed_mps.clone()
-        accel = (self._speed_mps - observation.speed_mps).clamp(-BRAKE_MPS2, 2.4)
-        return torch.stack([torch.zeros_like(accel), accel], 1), None
-
-
-class ExpertDriver:
-    """The ceiling: the world's own privileged driver, the one training imitates."""
-
-    name = "expert"
-    needs_pixels = False
-
-    def reset(self, n: int) -> None:
-        """Nothing to forget."""
-
-    def act(self, observation: Observation) -> tuple[Tensor, None]:
-        """Ask the world."""
-        return observation.world.expert(), None
 
 
 class NetworkDriver:

@@ -50,7 +50,7 @@ def bird_eye_picture(recording: Recording) -> Picture:
         f"Road {route.seed}: {recording.ending} after {route.seconds:.1f} s and "
         f"{100 * route.completion:.0f} % of {recording.trace.route_m[0]:.0f} m, "
         f"score {route.score:.0f} of 100. Orange: the {recording.driver}'s vehicle and the way it "
-        "drove; blue and purple: cars in its lane and oncoming, where they stood at the end."
+        "drove; green: other vehicles, purple: cyclists and people on foot, all at the end."
     )
     return Picture(rgb=route_picture(recording), caption=caption)
 

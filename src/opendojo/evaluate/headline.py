@@ -105,7 +105,7 @@ def _score(drivers: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return _figure(
         "driving score", network["mean"], "of 100", "beside it: " + ", ".join(others),
-        low=network["min"], high=network["max"],
+        low=network["low"], high=network["high"],
     )  # fmt: skip
 
 

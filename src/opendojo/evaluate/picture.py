@@ -19,7 +19,18 @@ from PIL import Image, ImageDraw
 
 from opendojo.clip import Camera, unpack_planes
 
-__all__ = ["NETWORK", "TRUTH", "Picture", "Pictures", "data_uri", "draw_path", "enlarge", "to_rgb"]
+__all__ = [
+    "NETWORK",
+    "SOFT",
+    "TRUTH",
+    "VEHICLES",
+    "Picture",
+    "Pictures",
+    "data_uri",
+    "draw_path",
+    "enlarge",
+    "to_rgb",
+]
 
 Rgb = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -28,6 +39,10 @@ NETWORK: Colour = (86, 180, 233)
 """Sky blue of Okabe and Ito's colour-blind safe palette (2008): what the network planned."""
 TRUTH: Colour = (240, 228, 66)
 """Yellow of the same palette: what was driven."""
+VEHICLES: Colour = (0, 200, 145)
+"""Its bluish green, lighter: other cars and trucks."""
+SOFT: Colour = (230, 120, 185)
+"""Its reddish purple, lighter: cyclists and people on foot."""
 
 _NEAREST_M = 0.5
 """Points of the ground closer to the camera than this are not drawn: they project far outside."""
@@ -83,7 +98,7 @@ def draw_path(
     path_m: npt.NDArray[np.floating],
     colour: Colour,
     *,
-    scale: int = 1,
+    scale: float = 1.0,
     half_width_m: float = 0.45,
     dashed: bool = False,
 ) -> Rgb:

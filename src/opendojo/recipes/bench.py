@@ -191,9 +191,9 @@ def _loading(store: Store, workers: int, stack: ExitStack) -> Turn:
 
 def _drawn_store(folder: Path) -> Store:
     """A store of drawn frames of 512x256."""
-    from opendojo.world import WorldConfig, default_rig, record_fleet
+    from opendojo.world import WorldConfig, front_three, record_fleet
 
-    config = WorldConfig(cameras=default_rig(512, 256))
+    config = WorldConfig(cameras=front_three(512, 256))
     record_fleet(folder / "drives", drives=1, seconds=_DRAWN_S, config=config, processes=1)
     store = Store.create(folder / "store", StoreSpec(width_px=512, height_px=256))
     ingest([folder / "drives"], store)

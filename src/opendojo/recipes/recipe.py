@@ -43,8 +43,10 @@ class Exam:
     """Roads in a set."""
     route_m: float = 250.0
     """Length of each."""
-    other_cars: int = 5
-    """Most other cars on each."""
+    towns: tuple[str, ...] = ("country",)
+    """Kinds of towns they lie in."""
+    agents: int = 8
+    """Most other road users around each vehicle."""
     limit_s: float = 50.0
     """Time after which a drive ends, wherever it is."""
 
@@ -58,7 +60,7 @@ class Exam:
     @property
     def drive(self) -> DriveConfig:
         """The closed loop these roads are driven in."""
-        world = WorldConfig(route_m=self.route_m, other_cars=self.other_cars)
+        world = WorldConfig(route_m=self.route_m, agents=self.agents, towns=self.towns)
         return DriveConfig(world=world, limit_s=self.limit_s)
 
 

@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ import torch
 import opendojo
 from opendojo.clip import Log, Track
 from opendojo.world.config import TRAINING_SEEDS, WorldConfig
+from opendojo.world.draw.scene import Kind
 from opendojo.world.pushes import Pushes
 from opendojo.world.recording import PARTIAL, DriveWriter
 from opendojo.world.world import World
@@ -39,7 +40,7 @@ _TOGETHER = 12
 """Most drives whose encoders one process keeps open."""
 _SEED_STRIDE = 9973
 """Fleets of neighbouring seeds share no road up to so many drives."""
-_FASTEST_MPS = 13.0
+_FASTEST_MPS = 20.0
 
 Report = Callable[[int], bool]
 """Told of so many more frames; answers whether to go on."""
@@ -70,8 +71,11 @@ class _Job:
             "frames": self.frames,
             "route_m": config.route_m,
             "step_s": config.step_s,
-            "other_cars": config.other_cars,
+            "towns": list(config.towns),
+            "preset": config.preset,
+            "agents": config.agents,
             "noise": config.noise,
+            "rig_error": config.rig_error,
         }
 
 
@@ -238,7 +242,7 @@ def _record(job: _Job, more: Report) -> None:
             for k in job.drives
         ]
         for frame in range(job.frames):
-            planes = _planar(world.render().numpy())
+            planes = world.render().numpy()
             for writer, pictures in zip(writers, planes, strict=True):
                 writer.write(pictures)
             speed = world.speed_mps.tolist()
@@ -249,48 +253,57 @@ def _record(job: _Job, more: Report) -> None:
                 return
         time_s = np.arange(job.frames) / float(rate_hz)
         for i, writer in enumerate(writers):
-            log, tracks = _described(rows, i, time_s, world)
+            log, tracks = _described(rows, i, time_s)
             writer.publish(log, tracks, job.generator(i))
 
 
-def _planar(frames: np.ndarray) -> np.ndarray:
-    """Packed planes [n, c, 6, h, w] to whole YUV 4:2:0 pictures [n, c, 3 h, 2 w]."""
-    n, c, _, height, width = frames.shape
-    out = np.empty((n, c, 3 * height, 2 * width), np.uint8)
-    for p in (0, 1):
-        for q in (0, 1):
-            out[:, :, p : 2 * height : 2, q::2] = frames[:, :, 2 * p + q]
-    out[:, :, 2 * height :] = frames[:, :, 4:].reshape(n, c, height, 2 * width)
-    return out
-
-
 def _row(world: World, push: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """What a log and the tracks keep of this instant: [n, 7] and [n, a, 4], float64."""
-    ego, cars = world.state.ego, world.state.cars
+    """What a log and the tracks keep of this instant: [n, 7] and [n, a, 8], float64."""
+    ego, agents = world.state.ego, world.state.agents
     disturbed = (push[:, 0] != 0.0).to(torch.float32)
     values = [getattr(ego, name) for name in _LOG_COLUMNS[:-1]] + [disturbed]
-    others = [cars.mask.to(torch.float32), cars.x_m, cars.y_m, cars.yaw_rad]
+    others = [getattr(agents, name).to(torch.float32) for name in _TRACK_COLUMNS]
     return torch.stack(values, 1).numpy(), torch.stack(others, 2).numpy()
 
 
 _LOG_COLUMNS = ("x_m", "y_m", "yaw_rad", "speed_mps", "steer_rad", "accel_mps2", "disturbed")
+_TRACK_COLUMNS = (
+    "mask", "kind", "length_m", "width_m", "height_m", "x_m", "y_m", "yaw_rad",
+)  # fmt: skip
+_JUMP_M = 8.0
+"""Nobody gets so far in a step: whoever does is somebody else in the same slot."""
+_KINDS: dict[int, Literal["car", "truck", "cyclist", "pedestrian"]] = {
+    Kind.CAR: "car", Kind.TRUCK: "truck", Kind.CYCLIST: "cyclist", Kind.PEDESTRIAN: "pedestrian",
+}  # fmt: skip
 
 
 def _described(
-    rows: Sequence[tuple[np.ndarray, np.ndarray]], i: int, time_s: np.ndarray, world: World
+    rows: Sequence[tuple[np.ndarray, np.ndarray]], i: int, time_s: np.ndarray
 ) -> tuple[Log, list[Track]]:
     """The log and the tracks of the i-th world."""
     table = np.stack([row[0][i] for row in rows], 1).astype(np.float64)
     log = Log(time_s=time_s, **dict(zip(_LOG_COLUMNS, table, strict=True)))
-    cars, tracks = world.state.cars, []
-    for a in range(cars.mask.shape[1]):
-        there, x, y, yaw = np.array([row[1][i, a] for row in rows], np.float64).T
-        keep = there > 0.5
-        if keep.any():
-            size = {k: float(getattr(cars, k)[i, a]) for k in ("length_m", "width_m", "height_m")}
-            track = Track(
-                track_id=a, kind="car", **size,
-                time_s=time_s[keep], x_m=x[keep], y_m=y[keep], yaw_rad=yaw[keep],
+    others = np.stack([row[1][i] for row in rows]).astype(np.float64)  # [t, a, 8]
+    tracks: list[Track] = []
+    for a in range(others.shape[1]):
+        for first, last in _stays(others[:, a]):
+            stay = others[first:last, a]
+            kind, length, width, height = stay[0, 1:5]
+            tracks.append(
+                Track(
+                    track_id=len(tracks), kind=_KINDS[int(kind)], length_m=length, width_m=width,
+                    height_m=height, time_s=time_s[first:last], x_m=stay[:, 5], y_m=stay[:, 6],
+                    yaw_rad=stay[:, 7],
+                )
             )  # fmt: skip
-            tracks.append(track)
     return log, tracks
+
+
+def _stays(slot: np.ndarray) -> list[tuple[int, int]]:
+    """First steps, and those after the last, of each road user that was in a slot [t, 8]."""
+    there = slot[:, 0] > 0.5
+    moved = np.hypot(*np.diff(slot[:, 5:7], axis=0).T)
+    same = there[1:] & there[:-1] & (moved < _JUMP_M) & (np.diff(slot[:, 1:3], axis=0) == 0).all(1)
+    begins = np.flatnonzero(there & ~np.concatenate([[False], same]))
+    ends = np.flatnonzero(there & ~np.concatenate([same, [False]])) + 1
+    return list(zip(begins.tolist(), ends.tolist(), strict=True))

@@ -12,7 +12,7 @@ two seconds, through the ego's fault, the brakes are hit. It has no memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,6 +37,9 @@ _BRAKE_S = 2.0
 """The brakes are hit for a collision at fault that is nearer than this."""
 _NEAREST, _WITHIN_M = 8, 60.0
 """Others that are heeded."""
+_ROOM_M = 0.1
+"""Corners that come so near to a plan's limit of the drivable area count as beyond it: at the inner
+kerbs of tight exits the judge's tolerance is used up by a hand's breadth of tracking error."""
 _ASIDE = 0.02
 """What the middle line is worth: it keeps the choice from wavering between offsets."""
 
@@ -52,8 +55,8 @@ class Choice:
     speed_mps: Tensor
     """float32 [n, 41]."""
     terms: Terms
-    """[n, 1]: as the planner judged it, against the forecast, with EC 1 and HC equal to C; EP is
-    its share of the best proposal's way."""
+    """[n, 1]: as the planner judged it, against the forecast and with a little room to the road's
+    edge; EC is 1, HC equal to C, EP its share of the best proposal's way."""
     index: Tensor
     """int64 [n]: the proposal taken, 15 for the brakes."""
 
@@ -109,6 +112,7 @@ class Planner:
         along = (rolled.s_m, rolled.d_m)
         red = self._judge.red(course, time_s, 1).expand(-1, -1, INSTANTS)
         footing = self._judge.footing(course, rolled.plans, along, red, EVERY)
+        footing = replace(footing, edge_m=footing.edge_m - _ROOM_M)
         return judged(rolled.plans, near, footing, every=EVERY)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from opendojo.world.config import VEHICLE
-from opendojo.world.road import stream
+from opendojo.world.body import VEHICLE
 
 __all__ = ["Pushes"]
 
@@ -20,7 +19,7 @@ class Pushes:
     """
 
     def __init__(self, seed: int, frames: int, step_s: float) -> None:
-        rng = stream(seed, 4)
+        rng = np.random.Generator(np.random.Philox(key=[seed, 4]))
         self._steer, self._accel = np.zeros(frames), np.zeros(frames)
         start_s = rng.uniform(2.0, 6.0)
         while start_s < frames * step_s:

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from opendojo.world import events
+from opendojo.world.bank import settle
 from opendojo.world.bird import BirdEye, draw_bird_eye
-from opendojo.world.config import VEHICLE, WorldConfig
-from opendojo.world.expert import expert_control
-from opendojo.world.look import draw_looks
-from opendojo.world.motion import move_cars, move_ego
-from opendojo.world.render import Renderer
-from opendojo.world.road import BEYOND_M, draw_road
-from opendojo.world.roads import Located, Roads
-from opendojo.world.state import START_S_M, State, start
+from opendojo.world.body import VEHICLE
+from opendojo.world.config import WorldConfig
+from opendojo.world.course import Course
+from opendojo.world.draw.look import draw_looks
+from opendojo.world.draw.renderer import Renderer
+from opendojo.world.draw.scene import Labels, Scene
+from opendojo.world.draw.sensor import Faults, Sensor
+from opendojo.world.exact import sin_cos
+from opendojo.world.judge import Judge
+from opendojo.world.planner import Choice, Planner
+from opendojo.world.rig import perturbed
+from opendojo.world.route import Routes
+from opendojo.world.scenery import Scenery
+from opendojo.world.state import Moving, State, digests, merged
+from opendojo.world.traffic import Neighbour, Traffic, TrafficConfig
+from opendojo.world.traffic.angle import angle
+from opendojo.world.traffic.chance import Draw, Seeds, uniform
+from opendojo.world.vehicle import Ego, move_ego, still_ego
 
 __all__ = ["World"]
+
+START_S_M = 5.0
+"""Where the middle of the ego's body starts along the route."""
+_START_SHARE = 0.7
+"""Of the pace there, the ego's first speed."""
 
 
 class World:
@@ -26,13 +43,12 @@ class World:
 
     What a world does and shows depends on its seed, the configuration and the controls it is
     given, to the bit: not on its neighbours in the batch, nor on the number of threads. Worlds go
-    on after a collision or off the road; the caller decides what that means. The IDM's cars see
-    the ego only as a leader.
+    on after a collision or off the road; the caller decides what that means.
 
     Args:
         seeds: one a world, 0 <= seed < 2^63; train on `TRAINING_SEEDS`, judge on
             `EVALUATION_SEEDS`.
-        config: rig, rates and sizes, shared by the batch.
+        config: rig, rates and kinds, shared by the batch.
         device: where the tensors live and the drawing is done.
 
     Raises:
@@ -48,19 +64,70 @@ class World:
         if not seeds or min(seeds) < 0:
             raise ValueError("a world needs at least one seed, none below zero")
         self.seeds = tuple(int(seed) for seed in seeds)
-        self.config = config or WorldConfig()
+        self.config = config = config or WorldConfig()
         self.device = torch.device(device)
-        length_m = START_S_M + VEHICLE.length_m + self.config.route_m + BEYOND_M
-        self._drawn = [draw_road(seed, length_m) for seed in self.seeds]
-        self.roads = Roads(self._drawn, self.device)
-        looks = draw_looks(self.seeds, self.config.other_cars, self.device)
-        self._renderer = Renderer(self.config, self.roads, looks, self.seeds, self.device)
+        self.towns, self.town = settle(self.seeds, config, self.device)
+        whole = torch.tensor(self.seeds, dtype=torch.int64, device=self.device)
+        self.routes = Routes.draw(self.towns, self.town, whole, round(config.route_m + START_S_M))
+        self.course = Course.of(self.towns, self.routes)
+        self.traffic: Moving = Traffic(
+            self.towns, self.town, self.seeds, traffic_of(config), config.step_s
+        )
+        self.planner, self.judge = Planner(self.towns), Judge(self.towns)
+        self._prepare_pictures(whole)
+        self._start = self._started()
         self.reset()
 
+    def _prepare_pictures(self, seeds: Tensor) -> None:
+        config = self.config
+        self.look = draw_looks(self.seeds, config.preset, self.device)
+        rig = config.cameras
+        if config.rig_error:
+            error = config.rig_error
+            rig = perturbed(
+                config.cameras, self.seeds, angle_deg=2.0 * error, shift_m=0.05 * error,
+                focal=0.02 * error,
+            )  # fmt: skip
+        self._renderer = Renderer(
+            rig, self.towns.atlas, self.look, self.seeds, self.device,
+            compiled=config.compiled, noise=config.noise,
+        )  # fmt: skip
+        self._scenery = Scenery(self.towns, self.town, seeds, self.look)
+        faults = dataclasses.replace(getattr(Faults, config.preset)(), dead=config.dead)
+        self._sensor = Sensor(
+            self.look, self.seeds, cameras=len(config.cameras), width_px=config.width_px,
+            height_px=config.height_px, faults=faults,
+        )  # fmt: skip
+
+    def _started(self) -> State:
+        """The state in which worlds of these seeds begin."""
+        n = len(self.seeds)
+        seeds = Seeds.of(self.seeds, self.device)
+        zero = torch.zeros((n, 1), dtype=torch.int64, device=self.device)
+        aside = (uniform(seeds, Draw.SIDE, zero + 4000, zero) - 0.5) * 0.5
+        skew = (uniform(seeds, Draw.SIDE, zero + 4001, zero) - 0.5) * 0.06
+        s = torch.full((n, 1), START_S_M - VEHICLE.centre_m, device=self.device)
+        here = self.course.at(s)
+        x, y, cos, sin = self.routes.place(s, aside)
+        ego = still_ego(
+            x[:, 0], y[:, 0], heading(cos, sin, skew)[:, 0], step_s=self.config.step_s,
+            latency_s=self.config.latency_s,
+        )  # fmt: skip
+        ego = dataclasses.replace(ego, speed_mps=here.pace_mps[:, 0] * _START_SHARE)
+        middle_m = torch.full((n,), START_S_M, device=self.device)
+        located = self._along(ego, middle_m)
+        step = torch.zeros(n, dtype=torch.int64, device=self.device)
+        traffic = self.traffic.start(self._neighbour(ego, *located))
+        return State(ego=ego, traffic=traffic, step=step, s_m=located[0], d_m=located[1])
+
     @torch.no_grad()
-    def reset(self) -> None:
-        """Put every world back to its start."""
-        self._arrive(start(self.seeds, self._drawn, self.roads, self.config))
+    def reset(self, which: Tensor | None = None) -> None:
+        """Put every world, or those where `which` bool [n], back to its start."""
+        self._shown: Tensor | None = None
+        if which is None:
+            self.state = self._start
+        else:
+            self.state = merged(which.to(self.device), self._start, self.state)
 
     @torch.no_grad()
     def step(self, control: Tensor) -> None:
@@ -73,29 +140,84 @@ class World:
         if control.shape != (len(self.seeds), 2):
             raise ValueError(f"control must be [{len(self.seeds)}, 2], not {[*control.shape]}")
         control = control.detach().to(device=self.device, dtype=torch.float32)
-        state, step_s = self.state, self.config.step_s
-        ego = move_ego(state.ego, control, step_s)
-        cars = move_cars(state.cars, state.ego, self._centre, self.roads, step_s)
-        self._arrive(State(ego=ego, cars=cars, step=state.step + 1))
+        now, step_s = self.state, self.config.step_s
+        ego = move_ego(now.ego, control, step_s)
+        others = self.traffic.step(
+            now.traffic, self._neighbour(now.ego, now.s_m, now.d_m), now.step, step_s
+        )
+        s, d = self._along(ego, now.s_m + now.ego.speed_mps * step_s)
+        self.state = State(ego=ego, traffic=others, step=now.step + 1, s_m=s, d_m=d)
 
-    def _arrive(self, state: State) -> None:
-        self.state = state
-        self._body = self.roads.locate(*events.body_points(state.ego))
-        first = {name: getattr(self._body, name)[:, :1] for name in ("s_m", "d_m", "cos", "sin")}
-        self._centre = Located(**first)
+    def _along(self, ego: Ego, guess_m: Tensor) -> tuple[Tensor, Tensor]:
+        """s and d of the bodies' middles on their routes, [n]."""
+        x, y = ego.middle()
+        s, d, _ = self.course.foot(x[:, None], y[:, None], guess_m[:, None])
+        return s[:, 0], d[:, 0]
+
+    def _neighbour(self, ego: Ego, s_m: Tensor, d_m: Tensor) -> Neighbour:
+        """The egos as traffic sees them: on their route's lane while they are near it, else on
+        the lane below them."""
+        x, y = ego.middle()
+        lane = self.routes.at(self.routes.lane, s_m[:, None])
+        width = self.routes.at(self.routes.width_m, s_m[:, None])
+        below = self.towns.lane_at(self.town, x[:, None], y[:, None])
+        lane = torch.where(d_m[:, None].abs() < 0.55 * width, lane, below)
+        s, d = self.towns.project(self.town, lane, x[:, None], y[:, None])
+        return Neighbour(
+            x_m=x, y_m=y, yaw_rad=ego.yaw_rad, speed_mps=ego.speed_mps,
+            length_m=VEHICLE.length_m, width_m=VEHICLE.width_m,
+            lane=lane[:, 0], s_m=s[:, 0], d_m=d[:, 0],
+        )  # fmt: skip
+
+    @property
+    def scene(self) -> Scene:
+        """What there is to be seen now, for renderers and labels."""
+        return self._scenery.scene(self.state, self.traffic.signals(self.state.step))
 
     @torch.no_grad()
     def render(self) -> Tensor:
-        """What the cameras see now: uint8 [n, cameras, 6, height / 2, width / 2].
+        """What the cameras see now: uint8 [n, cameras, 3 height / 2, width], planar YUV 4:2:0.
 
-        Planes as `clip.pack_planes` orders them, BT.601 limited range.
+        Rows of luma, then the bytes of the two chroma planes, as a store keeps frames; BT.601,
+        limited range.
         """
-        return self._renderer.render(self.state)
+        shown = self._renderer.render(self.scene)
+        self._shown = self._sensor.apply(shown, self._shown, self.state.step)
+        return self._shown
 
     @torch.no_grad()
+    def labels(self) -> Labels:
+        """Class, depth and instance of every pixel now; `draw.labels` derives more."""
+        return self._renderer.labels(self.scene)
+
+    @torch.no_grad()
+    def choice(self) -> Choice:
+        """What a driver that sees the world's insides would do now, and its plan."""
+        state = self.state
+        rear_m = state.s_m - VEHICLE.centre_m
+        return self.planner.plan(self.course, state.ego, state.agents, self.time_s, rear_m)
+
     def expert(self) -> Tensor:
-        """The control, float32 [n, 2], of a driver that sees the world's insides."""
-        return expert_control(self.state, self.roads, self._body)
+        """The control of that driver, float32 [n, 2]."""
+        return self.choice().control
+
+    @torch.no_grad()
+    def idm_on_centreline(self) -> Tensor:
+        """The control, float32 [n, 2], of a driver that follows the route's middle by the IDM."""
+        state = self.state
+        rear_m = state.s_m - VEHICLE.centre_m
+        return self.planner.idm_on_centreline(
+            self.course, state.ego, state.agents, self.time_s, rear_m
+        )
+
+    def digests(self) -> list[str]:
+        """A hash of each world's whole state: equal for equal states, bit by bit."""
+        return digests(self.state)
+
+    @property
+    def time_s(self) -> Tensor:
+        """Time since the start, float32 [n]."""
+        return self.state.step.to(torch.float32) * self.config.step_s
 
     @property
     def speed_mps(self) -> Tensor:
@@ -103,29 +225,41 @@ class World:
         return self.state.ego.speed_mps
 
     @property
+    def command(self) -> Tensor:
+        """What the route asks for at the next junction, int64 [n]: `route.FOLLOW`, ..."""
+        return self.routes.at(self.routes.command, self.state.s_m[:, None])[:, 0]
+
+    @property
     def progress_m(self) -> Tensor:
-        """Way along the road since the start, float32 [n]; it shrinks when driving back."""
-        return self._body.s_m[:, 0] - (START_S_M + VEHICLE.centre_m)
+        """Way along the route since the start, float32 [n]; it shrinks when driving back."""
+        return self.state.s_m - self._start.s_m
 
     @property
     def route_m(self) -> Tensor:
-        """Way along the road that is the whole route, float32 [n]."""
-        return torch.full_like(self.speed_mps, self.config.route_m)
+        """Way along the route that is the whole of it, float32 [n]."""
+        return (self.routes.goal_m - START_S_M).clamp(max=self.config.route_m)
 
     @property
     def off_road(self) -> Tensor:
         """bool [n]: a corner of the ego's body is beyond the paved edge."""
-        return events.off_road(self._body.d_m)
+        x, y = events.body_points(self.state.ego)
+        return (self.towns.edge_m(self.town, x[:, 1:], y[:, 1:]) < 0.0).any(1)
 
     @property
     def off_lane(self) -> Tensor:
-        """bool [n]: the centre of the ego's body is outside its own lane."""
-        return events.off_lane(self._body.d_m)
+        """bool [n]: the middle of the ego's body is on no lane of the route, nor on one beside it
+        that runs its way, nor in a junction."""
+        x, y = self.state.ego.middle()
+        lane = self.towns.lane_at(self.town, x[:, None], y[:, None])
+        none = self.course.on_route.shape[1] - 1
+        on = self.course.on_route.gather(1, torch.where(lane < 0, none, lane))
+        junction = self.towns.junction[self.town[:, None], lane.clamp(min=0)] & (lane >= 0)
+        return ~(on | junction)[:, 0]
 
     @property
     def collided(self) -> Tensor:
-        """bool [n]: the ego's body overlaps another car's."""
-        return events.collided(self.state.ego, self.state.cars)
+        """bool [n]: the ego's body overlaps another road user's."""
+        return events.collided(self.state.ego, self.state.agents)
 
     def bird_eye(
         self,
@@ -135,6 +269,7 @@ class World:
         *,
         centre_m: tuple[float, float] | None = None,
         metres_per_px: float = 0.25,
+        bare: bool = False,
     ) -> BirdEye:
         """A map-like picture of one world from above, for people; see `bird.BirdEye`.
 
@@ -144,7 +279,22 @@ class World:
             height_px: rows.
             centre_m: world point at the picture's middle; the ego where not given.
             metres_per_px: scale.
+            bare: leave the vehicles out.
         """
-        return draw_bird_eye(
-            self.roads, self.state, index, (width_px, height_px), centre_m, metres_per_px
-        )
+        return draw_bird_eye(self, index, (width_px, height_px), centre_m, metres_per_px, bare)
+
+
+def traffic_of(config: WorldConfig) -> TrafficConfig:
+    """The traffic of a configuration's preset."""
+    make = {
+        "clean": TrafficConfig.clean,
+        "hard": TrafficConfig.hard,
+        "adversarial": TrafficConfig.adversarial,
+    }[config.preset]
+    return make(config.agents)
+
+
+def heading(cos: Tensor, sin: Tensor, skew_rad: Tensor) -> Tensor:
+    """The angle of directions, turned by a little."""
+    turn_sin, turn_cos = sin_cos(skew_rad)
+    return angle(cos * turn_cos - sin * turn_sin, sin * turn_cos + cos * turn_sin)

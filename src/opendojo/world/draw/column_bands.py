@@ -167,7 +167,7 @@ def make_coats(device: torch.device) -> Coats:
 
 def glow(look: Look) -> Tensor:
     """How many times the light of day or night the own headlamps add at their brightest, [n]."""
-    return look.night * look.lamp * 5.0
+    return look.night * look.lamp * 4.0
 
 
 def clearness(range_m: Tensor, haze_m: Tensor) -> Tensor:

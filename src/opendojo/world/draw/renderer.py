@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -88,11 +89,11 @@ class Renderer:
         if noise != 1.0:
             self._look = dataclasses.replace(look, noise=look.noise * noise)
         self._boxes, self._meet, self._pick = _box_stage, meet, pick
-        self._columns, self._paint = _column_stage, paint_tile
+        self._columns = _column_stage
+        self._painters: dict[tuple[int, bool], Any] = {}
         if compiled:
             for stage in ("_boxes", "_meet", "_pick", "_columns"):
                 setattr(self, stage, _compiled(getattr(self, stage), {}))
-            self._paint = _compiled(paint_tile, _KEEP)
 
     @property
     def cameras(self) -> int:
@@ -179,7 +180,7 @@ class Renderer:
                         job = Job(
                             (1, 2) if chroma else (0,), tile.ground, tile.sky, seen_by, *stack
                         )
-                        values = self._paint(
+                        values = self._painter(tile, chroma)(
                             job,
                             rows_of(some, part.start, part.stop),
                             look.rows(part.start, part.stop),
@@ -190,6 +191,15 @@ class Renderer:
                             planes[1:] if chroma else planes, values, strict=False
                         ):
                             _put(to[part], value, fans, tile, 1 + chroma)
+
+    def _painter(self, tile: Tile, chroma: bool) -> Any:
+        """`paint_tile`, or what it is compiled to for a tile."""
+        if not self._compiled:
+            return paint_tile
+        key = id(tile), chroma
+        if key not in self._painters:
+            self._painters[key] = _compiled(paint_tile, _KEEP)
+        return self._painters[key]
 
     def _noise_of(self, fans: Fans, tile: Tile, starts: Tensor) -> tuple[Tensor, Tensor] | None:
         """The table and the rows of a tile's noise."""
@@ -216,8 +226,12 @@ def _column_stage(
 
 
 def _compiled(stage: Any, options: dict[str, Any]) -> Any:
-    """A stage as one graph for these shapes."""
-    return torch.compile(stage, fullgraph=True, dynamic=False, options=options)
+    """A stage as one graph for these shapes.
+
+    The function is a copy: the compiler counts graphs by code object and refuses the ninth.
+    """
+    own = FunctionType(stage.__code__.replace(), stage.__globals__, stage.__name__)
+    return torch.compile(own, fullgraph=True, dynamic=False, options=options)
 
 
 def _alone() -> None:

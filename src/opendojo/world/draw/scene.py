@@ -1,4 +1,4 @@
-"""What is to be drawn, as the renderer takes it: vehicle, upright boxes, lights, in tensors."""
+"""What is to be drawn, as the renderer takes it: vehicle, upright boxes, lights, as tensors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boxes:
-    """Upright boxes, [n, k]: road users first (slot a of traffic is box a), then what stands."""
+    """Upright boxes, [n, k]: road users first (slot a of the traffic is box a), then the rest."""
 
     mask: Tensor
     """bool: whether the slot holds a box."""

@@ -103,7 +103,8 @@ def place_vehicle(
     least_m: float, most_m: float, slot: Tensor, step: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """A free place for the newcomer in `slot` [n, 1]: found [n, 1] bool, lane, s, and the pace:
-    not so fast that braking would be too late for whoever is near, or for where one must halt."""
+    not so fast that braking would be too late for whoever is near, or for where one must halt;
+    nor so slow that the ego would have to brake hard."""
     spots, agents = ways.spots, state.agents
     row = _candidates(spots, seeds, town, slot, step)
     lane, s = spots.lane[row], spots.s_m[row]
@@ -116,8 +117,12 @@ def place_vehicle(
     square = agents.speed_mps * agents.speed_mps + way * (2.0 * _BRAKE_MPS2)
     square = torch.where(agents.mask, square, torch.inf).amin(1, keepdim=True)
     square = torch.minimum(square, spots.way_m[row.gather(1, best)] * (2.0 * _BRAKE_MPS2))
+    way = (_from_ego(ego, x, y).sqrt() - _ROOM_M).clamp(min=0.0) * (2.0 * _BRAKE_MPS2)
+    driven = (ego.speed_mps * ego.speed_mps)[:, None]
+    square = torch.minimum(square, driven + way)
     station = ways.first[town[:, None] * ways.lanes + lane] + torch.floor(s).to(torch.int64)
-    return found, lane, s, torch.minimum(ways.pace_mps[station], square.sqrt())
+    pace = torch.minimum(ways.pace_mps[station], square.sqrt())
+    return found & (driven <= pace * pace + way), lane, s, pace
 
 
 def place_walker(
@@ -147,9 +152,14 @@ def _candidates(spots: Spots, seeds: Seeds, town: Tensor, slot: Tensor, step: Te
 
 
 def _ego_between(ego: Neighbour, x: Tensor, y: Tensor, least_m: float, most_m: float) -> Tensor:
-    dx, dy = x - ego.x_m[:, None], y - ego.y_m[:, None]
-    square = dx * dx + dy * dy
+    square = _from_ego(ego, x, y)
     return (square > least_m * least_m) & (square < most_m * most_m)
+
+
+def _from_ego(ego: Neighbour, x: Tensor, y: Tensor) -> Tensor:
+    """Squares of the distances, in m2, from the egos."""
+    dx, dy = x - ego.x_m[:, None], y - ego.y_m[:, None]
+    return dx * dx + dy * dy
 
 
 def _free(
