@@ -33,10 +33,10 @@ def add_shares(
     section.say(
         "estimated: arithmetic is that of the eager operations, counted by elements (look-ups, "
         "conversions and integers count nothing; the compiler may do some twice); memory is what a "
-        "frame must move at least: itself and its rig's tables, which differ from world to world"
+        "frame must move at least: itself, and the rig's tables once a batch"
     )
     machine = own.line.ask("machine")
-    frame_bytes = FRAME_BYTES + count["table_bytes"]
+    frame_bytes = FRAME_BYTES + count["table_bytes"] / own.line.facts["frames"]
     section.add("pixels", "pixels of luma", [rate * PIXELS for rate in rates], "pixels/s")
     section.add("flops_per_pixel", "arithmetic, estimated", count["flops"] / PIXELS, "flop/pixel")
     section.add("frame_bytes", "memory a frame, at least, estimated", frame_bytes, "bytes")

@@ -42,7 +42,7 @@ class Drawn:
             preset=plan["preset"],
             agents=16,
             noise=1.0,
-            rig_error=1.0,
+            rig_error=plan["rig_error"],
             worlds_per_town=-(-count // len(TOWNS)),
         )
         began = time.perf_counter()
@@ -53,7 +53,11 @@ class Drawn:
         self.world.render()
         self._wait()
         first = time.perf_counter()
-        self.facts = {"made_s": made - began, "first_picture_s": first - made}
+        self.facts = {
+            "made_s": made - began,
+            "first_picture_s": first - made,
+            "frames": float(self._frames),
+        }
         self._at = 0
 
     def _recorded(self, steps: int) -> list[Tensor]:
@@ -113,12 +117,12 @@ class Drawn:
         }
 
     def count(self) -> dict[str, float]:
-        """Arithmetic a frame (estimated, eager), and bytes of the rigs' tables a frame."""
+        """Arithmetic a frame (estimated, eager), and bytes of the rig's tables."""
         with Arithmetic() as counted:
             self.world.render()
         rig = getattr(self.world._renderer, "_rig", ())
         size = tensor_bytes(rig)
-        return {"flops": counted.flops / self._frames, "table_bytes": size / self._frames}
+        return {"flops": counted.flops / self._frames, "table_bytes": float(size)}
 
     def machine(self) -> dict[str, float]:
         """What these threads, or this device, reach: bytes/s read, float32 operations/s."""

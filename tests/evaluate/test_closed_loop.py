@@ -88,6 +88,7 @@ def test_a_roll_draws_pictures_only_when_asked() -> None:
     assert drawn.frames is not None and drawn.frames.shape == (1, 3, 6, 32, 64)
 
 
+@pytest.mark.slow
 def test_following_the_experts_way_keeps_the_lane() -> None:
     """The tracker on the true path of the world's own vehicle, with its lag and steering rate."""
     times_s = torch.arange(1, 17) * 0.25

@@ -36,6 +36,7 @@ def sentence(run: subprocess.CompletedProcess[str]) -> str:
     return run.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_no_network(house: Path) -> None:
     nowhere = {
         "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
@@ -64,6 +65,7 @@ def test_no_python(house: Path) -> None:
     assert "no Python 3.11" in said
 
 
+@pytest.mark.slow
 def test_no_space(house: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

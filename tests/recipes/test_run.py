@@ -66,6 +66,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return folder, run(SMALL, folder)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_report_film_and_figures(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, data = whole
     assert {"ingest", "train", "evaluate", "energy", "report"} <= data.keys()
@@ -87,6 +88,7 @@ def test_a_run_leaves_report_film_and_figures(whole: tuple[Path, dict[str, Any]]
     assert json.loads((folder / "report.json").read_text()) == data
 
 
+@pytest.mark.slow
 def test_the_second_call_does_nothing_again(whole: tuple[Path, dict[str, Any]]) -> None:
     folder, data = whole
     stages: list[str] = []
@@ -117,6 +119,7 @@ def test_ones_own_clips_join_in_and_bad_ones_are_named(
     assert outcome(run(SMALL, folder)) == outcome(data)  # the first training is still there
 
 
+@pytest.mark.slow
 def test_clips_of_which_nothing_can_be_used_do_not_stop_the_rest(
     whole: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

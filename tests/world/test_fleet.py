@@ -82,6 +82,7 @@ def test_the_log_is_what_was_driven(fleet: Path):
         assert set(table.disturbed.unique()) <= {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bytes_however_many_processes(fleet: Path, tmp_path: Path):
     told: list[tuple[int, int]] = []
     counts = record_fleet(

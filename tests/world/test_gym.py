@@ -115,6 +115,7 @@ def test_the_batch_drives_as_single_ones_do() -> None:
     assert theirs.close() is None
 
 
+@pytest.mark.slow
 def test_seeds_of_a_batch_are_those_of_single_environments() -> None:
     single = DrivingEnv(CONFIG).reset(seed=11)[1]["world"]
     batch = DrivingVectorEnv(2, CONFIG)
@@ -126,6 +127,7 @@ def test_seeds_of_a_batch_are_those_of_single_environments() -> None:
         batch.reset(options={"worlds": [1]})
 
 
+@pytest.mark.slow
 def test_worlds_are_renewed() -> None:
     envs = DrivingVectorEnv(2, CONFIG, renew=2)
     worlds = envs.reset(seed=0)[1]["world"]
