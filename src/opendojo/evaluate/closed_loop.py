@@ -7,6 +7,7 @@ drives.routes[0].score
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,11 +90,13 @@ def roll(
     driver.reset(len(seeds))
     ended = torch.zeros(len(seeds), dtype=torch.bool, device=config.device)
     over: int | None = None
+    threads = torch.get_num_threads()
     for step in range(config.steps + 1):
         frames = packed(world.render()) if driver.needs_pixels or pixels else None
         seen = frames if driver.needs_pixels else None
         observation = Observation(frames=seen, speed_mps=world.speed_mps.clone(), world=world)
-        control, path_m = driver.act(observation)
+        with few_threads(threads if driver.needs_pixels else 1):
+            control, path_m = driver.act(observation)
         ended = ended | world.off_road | world.collided | (world.progress_m >= world.route_m)
         yield Moment(
             time_s=step * config.world.step_s,
@@ -106,7 +109,23 @@ def roll(
             over = max(step + EVERY - 1, INSTANTS - 1) if beyond else step
         if step == over:
             return
-        world.step(control.to(world.speed_mps))
+        with few_threads():
+            world.step(control.to(world.speed_mps))
+
+
+@contextmanager
+def few_threads(count: int = 1) -> Iterator[None]:
+    """Let torch work on a CPU with so many threads for a while.
+
+    A world's tensors are small: where cores are shared, threads that wait for one another over each
+    operation cost up to six times what they save.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def packed(pictures: Tensor) -> Tensor:
@@ -136,10 +155,12 @@ def drive(
     windows = config.windows and abs(config.world.step_s - STEP_S) < 1e-9
     tracer = Tracer(EVERY if windows else 0)
     for moment in roll(driver, seeds, config, beyond=windows, world=world):
-        tracer.add(moment)
+        with few_threads():
+            tracer.add(moment)
     trace = tracer.trace()
     terms: list[dict[str, float]] = [{} for _ in seeds]
     if windows:
-        terms = driven_terms(world, tracer.log, [trace.end(i) for i in range(len(seeds))])
+        with few_threads():
+            terms = driven_terms(world, tracer.log, [trace.end(i) for i in range(len(seeds))])
     routes = tuple(worth(trace, i, seed, terms[i]) for i, seed in enumerate(seeds))
     return Drives(driver=driver.name, routes=routes, trace=trace)

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from opendojo.evaluate.driver import BRAKE_MPS2, Driver, NetworkDriver, Observation
 from opendojo.evaluate.follow import FollowConfig, follow
+from opendojo.evaluate.score import Trace
 from opendojo.model import DrivingNet
 from opendojo.world import VEHICLE, Ego, World
 
@@ -183,6 +185,12 @@ class ReplayDriver:
     def reset(self, n: int) -> None:
         """Back to the start of the log."""
         self._step = 0
+
+    def adopt(self, world: World, trace: Trace) -> None:
+        """Take a drive of the source in this very world, rather than have it driven again."""
+        places = np.stack([trace.x_m, trace.y_m], -1).swapaxes(0, 1)
+        self._log = torch.from_numpy(places).to(world.speed_mps)
+        self._key = (world.seeds, world.config)
 
     def act(self, observation: Observation) -> tuple[Tensor, Tensor | None]:
         """Follow the log."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from opendojo.evaluate.closed_loop import DriveConfig, drive
 from opendojo.evaluate.driver import Driver
+from opendojo.evaluate.floors import ExpertDriver, ReplayDriver
 from opendojo.evaluate.scenes import HELD_OUT_SETS, published, scene_hashes, together
 from opendojo.evaluate.score import Route
 from opendojo.evaluate.windows import TERMS
@@ -54,8 +55,12 @@ def table(
     for driver in drivers:
         if on_driver:
             on_driver(driver.name)
-        routes = drive(driver, flat, config, world=world).routes
-        results[driver.name] = _summary(routes, [len(seeds) for seeds in sets])
+        drives = drive(driver, flat, config, world=world)
+        results[driver.name] = _summary(drives.routes, [len(seeds) for seeds in sets])
+        if isinstance(driver, ExpertDriver):
+            for other in drivers:
+                if isinstance(other, ReplayDriver):
+                    other.adopt(world, drives.trace)
     resolved = dataclasses.asdict(config)
     resolved.pop("device")  # where it runs must not change what is driven
     whole = together(hashes)

@@ -47,7 +47,7 @@ class Exam:
     """Kinds of towns they lie in."""
     agents: int = 8
     """Most other road users around each vehicle."""
-    limit_s: float = 50.0
+    limit_s: float = 35.0
     """Time after which a drive ends, wherever it is."""
 
     @property
