@@ -156,8 +156,8 @@ def place_trees(
             turn = float(rng.uniform(-math.pi, math.pi))
             px, py = _footprint(x, y, turn, crown, crown)
             if site.free(px, py):
-                base = float(rng.uniform(1.8, 2.6))
-                top = base + crown * float(rng.uniform(0.9, 1.6))
+                # leaves down to the ground: a box above a trunk too thin to be seen would float
+                top = float(rng.uniform(1.8, 2.6)) + crown * float(rng.uniform(0.9, 1.6))
                 site.take(px, py, 1.0)
-                _add(draft, "tree", (x, y, turn, crown, crown, base, top))
+                _add(draft, "tree", (x, y, turn, crown, crown, 0.0, top))
             s += pitch_m * float(rng.uniform(0.4, 1.6))
