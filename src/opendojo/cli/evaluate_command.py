@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from opendojo.cli.show import Common, Progress, parse, print_document
+from opendojo.cli.world_options import map_files
 
 if TYPE_CHECKING:
     from opendojo.evaluate import DriveConfig, Driver
@@ -35,6 +36,9 @@ class EvaluateArguments(Common):
     """Leave out the floors that were not asked for."""
     towns: tuple[Kind, ...] = ()
     """Kinds of towns to take in turn; all of them by default."""
+    map: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """A CommonRoad file to drive on in place of towns, among its recorded road users; a folder
+    means all its *.xml; may be repeated."""
     preset: Literal["clean", "hard", "adversarial"] = "clean"
     """Traffic, looks and faults."""
     roads: int = 5
@@ -106,7 +110,11 @@ def _roads(chosen: EvaluateArguments) -> tuple[tuple[tuple[int, ...], ...], Driv
     from opendojo.world import TOWNS
 
     scenes = held_out(chosen.preset, chosen.towns or TOWNS, chosen.roads, chosen.sets)
-    config = dataclasses.replace(scenes.config, route_m=chosen.route_m)
+    maps = map_files(chosen.map)
+    config = dataclasses.replace(scenes.config, route_m=chosen.route_m, maps=maps)
+    if maps:  # every file once in each set
+        sets = tuple(tuple(range(len(maps) * i, len(maps) * (i + 1))) for i in range(chosen.sets))
+        return sets, DriveConfig(world=config, limit_s=chosen.limit_s)
     return scenes.sets, DriveConfig(world=config, limit_s=chosen.limit_s)
 
 

@@ -69,6 +69,9 @@ def _explain(error: Exception) -> int:
     from opendojo.clip import BadClip
     from opendojo.store import BadStore
 
+    maps = sys.modules.get("opendojo.world.maps")
+    if maps is not None and isinstance(error, maps.BadMap):
+        return _fail(EXIT_DATA, str(error))
     if isinstance(error, ValueError) and not isinstance(error, BadStore):
         return _fail(EXIT_USAGE, str(error))
     if isinstance(error, BadClip | BadStore):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from opendojo.clip import Camera
     from opendojo.world import WorldConfig
 
-__all__ = ["WorldOptions", "world_config"]
+__all__ = ["WorldOptions", "map_files", "world_config"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,11 @@ class WorldOptions(Common):
         tyro.conf.UseAppendAction,
     ] = ()
     """Kind of town; give it again for more kinds, taken in turn. All kinds by default."""
+    map: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """A CommonRoad file to drive on in place of towns, among its recorded road users; a folder
+    means all its *.xml; give it again for more files, taken in turn."""
+    traffic: Literal["recorded", "drawn"] = "recorded"
+    """With --map: the road users of the file, or traffic as in towns."""
     preset: Literal["clean", "hard", "adversarial"] = "clean"
     """Traffic, weather and camera faults together. With clean all keep the rules in dry daylight;
     hard adds rule breakers, rain, night, noise and faults; adversarial is for judging alone."""
@@ -44,10 +49,23 @@ def world_config(chosen: WorldOptions, *, route_m: float = 250.0) -> WorldConfig
     return WorldConfig(
         cameras=_cameras(chosen),
         towns=chosen.towns or TOWNS,
+        maps=map_files(chosen.map),
+        traffic=chosen.traffic,
         preset=chosen.preset,
         agents=chosen.agents,
         route_m=route_m,
     )
+
+
+def map_files(paths: tuple[Path, ...]) -> tuple[str, ...]:
+    """The files that --map names, folders opened; `ValueError` where there is none."""
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.xml")) if path.is_dir() else [path]
+        if not found or not all(file.is_file() for file in found):
+            raise ValueError(f"--map {path}: there is no such file, or no .xml in that folder")
+        files += found
+    return tuple(str(file) for file in files)
 
 
 def _cameras(chosen: WorldOptions) -> tuple[Camera, ...]:

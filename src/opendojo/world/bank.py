@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from opendojo.world.config import EVALUATION_SEEDS, WorldConfig
+from opendojo.world.maps import map_of, scenario_of
 from opendojo.world.town.build import HELD_OUT_SPECS, TRAINING_SPECS, TownSpec, build
 from opendojo.world.town.graph import Town
 from opendojo.world.town.towns import Towns
@@ -22,11 +23,18 @@ _BEYOND_M = 320.0
 
 def town_of(seed: int, config: WorldConfig) -> Town:
     """The town in which the world of a seed lies."""
+    if config.maps:
+        return scenario_of(map_of(seed, config)).town
     return _built(*_which(seed, config))
 
 
 def settle(seeds: Sequence[int], config: WorldConfig, device: torch.device) -> tuple[Towns, Tensor]:
     """The towns of these worlds as tensors, and each world's among them, int64 [n]."""
+    if config.maps:
+        files = [map_of(seed, config) for seed in seeds]
+        place = {path: i for i, path in enumerate(dict.fromkeys(files))}
+        towns = Towns([scenario_of(path).town for path in place], device)
+        return towns, torch.tensor([place[path] for path in files], device=device)
     wanted = [_which(seed, config) for seed in seeds]
     distinct = list(dict.fromkeys(wanted))
     place = {which: i for i, which in enumerate(distinct)}

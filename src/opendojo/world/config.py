@@ -43,6 +43,10 @@ class WorldConfig:
     some 15 MB and half a second."""
     preset: Preset = "clean"
     """Traffic, looks and faults."""
+    maps: tuple[str, ...] = ()
+    """CommonRoad files in the place of `towns`, taken in turn; see `maps`."""
+    traffic: Literal["recorded", "drawn"] = "recorded"
+    """Who drives on `maps`: those in the files, where they have any, or traffic as in towns."""
     agents: int = 16
     """Slots for other road users in a world; seeds leave some empty."""
     noise: float = 1.0

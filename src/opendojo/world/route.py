@@ -80,7 +80,14 @@ class Routes:
     """float32 [n]: s of the goal: the length that was asked for, or `end_m` if that is less."""
 
     @classmethod
-    def draw(cls, towns: Towns, town: Tensor, seeds: Tensor, length_m: int) -> Routes:
+    def draw(
+        cls,
+        towns: Towns,
+        town: Tensor,
+        seeds: Tensor,
+        length_m: int,
+        start: tuple[Tensor, Tensor] | None = None,
+    ) -> Routes:
         """Draw a route for every world.
 
         Args:
@@ -88,9 +95,10 @@ class Routes:
             town: int64 [n], which of them a world is in.
             seeds: int64 [n].
             length_m: of the routes up to their goals; the tables have 150 stations more, and one.
+            start: lanes int64 [n], -1 to draw one, and where on them routes start, float32 [n].
         """
         stations = length_m + _BEYOND_M + 1
-        lanes, entry = _walk(towns, town, seeds, stations)
+        lanes, entry = _walk(towns, town, seeds, stations, start)
         s = torch.arange(stations, dtype=torch.float32, device=town.device).expand(len(town), -1)
         # which lane of the walk holds a station: the last that is entered at or before it
         order = (entry[:, None, 1:] <= s[:, :, None]).sum(2)
@@ -209,7 +217,13 @@ def _best(towns: Towns, town: Tensor, lanes: Tensor, need_m: Tensor) -> Tensor:
     return (lanes >= 0) & (ahead >= enough)
 
 
-def _walk(towns: Towns, town: Tensor, seeds: Tensor, stations: int) -> tuple[Tensor, Tensor]:
+def _walk(
+    towns: Towns,
+    town: Tensor,
+    seeds: Tensor,
+    stations: int,
+    start: tuple[Tensor, Tensor] | None,
+) -> tuple[Tensor, Tensor]:
     """The lanes of each world's walk, int64 [n, k], -1 after the last, and s where each is entered,
     float32 [n, k], past any station after the last."""
     need = torch.full_like(seeds, stations, dtype=torch.float32)
@@ -220,6 +234,9 @@ def _walk(towns: Towns, town: Tensor, seeds: Tensor, stations: int) -> tuple[Ten
     room = torch.minimum(0.5 * length, ahead - need).clamp(min=0.0)
     part = _draw(seeds, _START_S, 0, torch.full_like(seeds, 1 << 16)) * 2.0**-16
     enter = -torch.floor(room * part)
+    if start is not None:
+        enter = torch.where(start[0] >= 0, -start[1], enter)
+        lane = torch.where(start[0] >= 0, start[0], lane)
     lanes, entry = [lane], [enter]
     far = torch.full_like(enter, 2.0**40)
     for count in range(1, 4 * stations):

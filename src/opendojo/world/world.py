@@ -20,6 +20,7 @@ from opendojo.world.draw.scene import Labels, Scene
 from opendojo.world.draw.sensor import Faults, Sensor
 from opendojo.world.exact import sin_cos
 from opendojo.world.judge import Judge
+from opendojo.world.maps import Starts, recorded, starts_of
 from opendojo.world.planner import Choice, Planner
 from opendojo.world.rig import perturbed
 from opendojo.world.route import Routes
@@ -68,14 +69,18 @@ class World:
         self.device = torch.device(device)
         self.towns, self.town = settle(self.seeds, config, self.device)
         whole = torch.tensor(self.seeds, dtype=torch.int64, device=self.device)
-        self.routes = Routes.draw(self.towns, self.town, whole, round(config.route_m + START_S_M))
+        told = starts_of(self.seeds, config, self.device)
+        self.routes = Routes.draw(
+            self.towns, self.town, whole, round(config.route_m + START_S_M),
+            told and (told.lane, (told.s_m - START_S_M).clamp(min=0.0)),
+        )  # fmt: skip
         self.course = Course.of(self.towns, self.routes)
-        self.traffic: Moving = Traffic(
+        self.traffic: Moving = recorded(self.seeds, config, self.device) or Traffic(
             self.towns, self.town, self.seeds, traffic_of(config), config.step_s
         )
         self.planner, self.judge = Planner(self.towns), Judge(self.towns)
         self._prepare_pictures(whole)
-        self._start = self._started()
+        self._start = self._started(told)
         self.reset()
 
     def _prepare_pictures(self, seeds: Tensor) -> None:
@@ -99,7 +104,7 @@ class World:
             height_px=config.height_px, faults=faults,
         )  # fmt: skip
 
-    def _started(self) -> State:
+    def _started(self, told: Starts | None) -> State:
         """The state in which worlds of these seeds begin."""
         n = len(self.seeds)
         seeds = Seeds.of(self.seeds, self.device)
@@ -113,7 +118,10 @@ class World:
             x[:, 0], y[:, 0], heading(cos, sin, skew)[:, 0], step_s=self.config.step_s,
             latency_s=self.config.latency_s,
         )  # fmt: skip
-        ego = dataclasses.replace(ego, speed_mps=here.pace_mps[:, 0] * _START_SHARE)
+        speed = here.pace_mps[:, 0] * _START_SHARE
+        if told is not None:
+            speed = torch.where(told.speed_mps >= 0.0, told.speed_mps, speed)
+        ego = dataclasses.replace(ego, speed_mps=speed)
         middle_m = torch.full((n,), START_S_M, device=self.device)
         located = self._along(ego, middle_m)
         step = torch.zeros(n, dtype=torch.int64, device=self.device)
