@@ -7,7 +7,6 @@ drives.routes[0].score
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +19,7 @@ from opendojo.evaluate.trace import Moment, Tracer
 from opendojo.evaluate.windows import EVERY, driven_terms
 from opendojo.world import World, WorldConfig
 from opendojo.world.judge_terms import INSTANTS, STEP_S
+from opendojo.world.threads import few_threads
 
 __all__ = ["DriveConfig", "Drives", "Moment", "drive", "packed", "roll"]
 
@@ -109,23 +109,7 @@ def roll(
             over = max(step + EVERY - 1, INSTANTS - 1) if beyond else step
         if step == over:
             return
-        with few_threads():
-            world.step(control.to(world.speed_mps))
-
-
-@contextmanager
-def few_threads(count: int = 1) -> Iterator[None]:
-    """Let torch work on a CPU with so many threads for a while.
-
-    A world's tensors are small: where cores are shared, threads that wait for one another over each
-    operation cost up to six times what they save.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        world.step(control.to(world.speed_mps))
 
 
 def packed(pictures: Tensor) -> Tensor:

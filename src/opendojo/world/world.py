@@ -26,6 +26,7 @@ from opendojo.world.rig import perturbed
 from opendojo.world.route import Routes
 from opendojo.world.scenery import Scenery
 from opendojo.world.state import Moving, State, digests, merged
+from opendojo.world.threads import on_one_thread
 from opendojo.world.traffic import Neighbour, Traffic, TrafficConfig
 from opendojo.world.traffic.angle import angle
 from opendojo.world.traffic.chance import Draw, Seeds, uniform
@@ -129,6 +130,7 @@ class World:
         return State(ego=ego, traffic=traffic, step=step, s_m=located[0], d_m=located[1])
 
     @torch.no_grad()
+    @on_one_thread
     def reset(self, which: Tensor | None = None) -> None:
         """Put every world, or those where `which` bool [n], back to its start."""
         self._shown: Tensor | None = None
@@ -138,6 +140,7 @@ class World:
             self.state = merged(which.to(self.device), self._start, self.state)
 
     @torch.no_grad()
+    @on_one_thread
     def step(self, control: Tensor) -> None:
         """Move every world on by `config.step_s`.
 
@@ -178,6 +181,7 @@ class World:
         )  # fmt: skip
 
     @property
+    @on_one_thread
     def scene(self) -> Scene:
         """What there is to be seen now, for renderers and labels."""
         return self._scenery.scene(self.state, self.traffic.signals(self.state.step))
@@ -199,6 +203,7 @@ class World:
         return self._renderer.labels(self.scene)
 
     @torch.no_grad()
+    @on_one_thread
     def choice(self) -> Choice:
         """What a driver that sees the world's insides would do now, and its plan."""
         state = self.state
@@ -210,6 +215,7 @@ class World:
         return self.choice().control
 
     @torch.no_grad()
+    @on_one_thread
     def idm_on_centreline(self) -> Tensor:
         """The control, float32 [n, 2], of a driver that follows the route's middle by the IDM."""
         state = self.state
