@@ -158,7 +158,7 @@ def test_packed_distances_equal_the_atlas(towns: tuple[list, Atlas]) -> None:
     entry = atlas.lines[0, :rows, :columns].flatten()
     corners = torch.stack([((entry >> s) & 255).to(torch.float32) - 128 for s in (0, 8, 16, 24)])
     held = (corners.amax(0) - corners.amin(0) <= 64) & (corners.amax(0) < 127)
-    fine = raster.fine[: rows * columns]
+    fine = raster.cells[: rows * columns, 0]
     value = (((fine << 16) >> 24) + (((fine << 8) >> 24) + (fine >> 24)) / 8.0).to(torch.float32)
     wide = (atlas.ground[0, :rows, :columns].flatten() & Ground.WIDE) > 0
     value = torch.where(wide, value / 0.6, value)

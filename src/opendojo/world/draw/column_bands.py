@@ -1,8 +1,8 @@
 """The coats of boxes: what colour a column's part of a box has, from its foot to its top.
 
-Up a column a box is a stack of bands: its shadow on the ground, five zones of the face that is
-seen, its roof. The edges between them are slopes; a pixel's colour is the sum of the steps at the
-edges that lie below its own slope, and the last step takes all of it back.
+Up a column a box is a stack of bands: its shadow on the ground, then five zones of the face that is
+seen. The edges between them are slopes, or rows of the column. A band's number says where its
+colour lies in a table, so that pixels need find no more than the greatest number of their bands.
 """
 
 from __future__ import annotations
@@ -12,14 +12,26 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from opendojo.world.draw.columns import Met, Picked, Seen, at_edges, over, same, taken
+from opendojo.world.draw.columns import (
+    LAYERS,
+    Met,
+    Picked,
+    Seen,
+    at_edges,
+    cast,
+    over,
+    same,
+    taken,
+)
+from opendojo.world.draw.edge_rows import crossing, row_of, span_of
 from opendojo.world.draw.lens import Fans, cone
 from opendojo.world.draw.look import Look
 from opendojo.world.draw.scene import Kind, Scene
+from opendojo.world.draw.tones import BLACK, Tones
 from opendojo.world.exact import sin_cos
 
 __all__ = [
-    "BLACK",
+    "BANDS",
     "Bands",
     "Coated",
     "Coats",
@@ -29,14 +41,12 @@ __all__ = [
     "coated",
     "cut",
     "edge_slopes",
-    "glow",
     "make_coats",
 ]
 
-BLACK = (16.0, 128.0, 128.0)
-"""Y, Cb, Cr of black: all paints are counted from it, so that light is a factor."""
 _ZONES = 5
-_NEVER = 1e9
+BANDS = 1 + _ZONES
+"""The shadow and the zones."""
 _FAR = 1.0 / 500.0
 _HEADLAMP, _TAIL, _BRAKE = (214.0, 0.0, 0.0), (66.0, -14.0, 60.0), (120.0, -26.0, 96.0)
 _LIT = ((110.0, -22.0, 96.0), (170.0, -86.0, 26.0), (140.0, -4.0, -72.0))
@@ -107,22 +117,29 @@ class Outline(NamedTuple):
 
 
 class Bands(NamedTuple):
-    """The stacks of bands of each column's boxes, for one picture plane or two."""
+    """The stacks of bands of each column's boxes, for one picture plane or two.
+
+    Band b of layer m has the number `BANDS` * (`LAYERS` - 1 - m) + b + 1; 0 is no box.
+    """
 
     edges: tuple[Tensor, ...]
-    """Slopes of the seven edges, from the shadow's up, [n, f, LAYERS, w]; () for fans that are not
-    level, where they follow per pixel from `outline`."""
+    """How many rows of the fan lie above each of the seven edges, from the shadow's up, as
+    `Fans.counts` [n, f, LAYERS, w]; () for fans that are not upright: see `outline`."""
     outline: Outline
-    steps: tuple[tuple[Tensor, ...], ...]
-    """For each plane the seven steps [n, f, LAYERS, w]."""
+    place: Tensor
+    """int32 [n, f, 1, w]: where in the tables a column's number 0 stands; the next is w on."""
+    shades: tuple[Tensor, ...]
+    """For each plane the colours by fan, number and column, flat."""
 
 
 _T = TypeVar("_T")
 
 
 def cut(value: _T, worlds: slice, fans: slice = slice(None)) -> _T:
-    """Some worlds' and fans' part of (nested tuples of) tensors [n or 1, f, ...]."""
+    """Some worlds' and fans' part of (nested) tensors [n or 1, f, ...], all of flat ones."""
     if isinstance(value, Tensor):
+        if value.ndim == 1:
+            return value
         return value[:, fans] if len(value) == 1 else value[worlds, fans]  # pyright: ignore
     if isinstance(value, tuple):
         parts = (cut(part, worlds, fans) for part in value)
@@ -165,15 +182,11 @@ def make_coats(device: torch.device) -> Coats:
     return Coats(*(t.to(device) for t in (edge, share, other, style, code, floors, lit)))
 
 
-def glow(look: Look) -> Tensor:
-    """How many times the light of day or night the own headlamps add at their brightest, [n]."""
-    return look.night * look.lamp * 4.0
-
-
-def clearness(range_m: Tensor, haze_m: Tensor) -> Tensor:
-    """Share of contrast left at a range: exp(-3 r / haze_m) by (1 - 3 r / (8 haze_m))^8, which
-    takes only operations that are rounded alike everywhere."""
-    left = (1.0 - range_m * (3.0 / 8.0 / haze_m)).clamp_(0.0, 1.0)
+def clearness(range_m: Tensor, haze: Tensor) -> Tensor:
+    """Share of contrast left at a range: exp(-8 haze r) by (1 - haze r)^8, which takes only
+    operations that are rounded alike everywhere."""
+    left = (range_m * haze).clamp_(max=1.0)
+    left = left.sub_(1.0)
     left = left.mul_(left)
     left = left.mul_(left)
     return left.mul_(left)
@@ -182,18 +195,50 @@ def clearness(range_m: Tensor, haze_m: Tensor) -> Tensor:
 def edge_slopes(entry: Tensor, leave: Tensor, outline: Outline) -> tuple[Tensor, ...]:
     """Slopes of the seven edges: of the shadow, the foot, zones 1 to 4, the end."""
     low, *inner, high = outline.heights_m
-    hit = over(entry, leave).mul_(outline.found)
-    miss = (1.0 - hit).mul_(_NEVER)
-    entry = hit.mul_(entry)
-    foot = torch.minimum(low * entry, low * leave).add_(miss)
-    end = torch.maximum(high * entry, high * leave).add_(miss)
-    reach = (entry * 0.35).clamp_(max=0.3).add_(1.0).mul_(entry).mul_(outline.ground_m).add_(miss)
+    foot = torch.minimum(low * entry, low * leave)
+    end = torch.maximum(high * entry, high * leave)
+    reach = (entry * 0.35).clamp_(max=0.3).add_(1.0).mul_(entry).mul_(outline.ground_m)
     shadow = torch.minimum(foot, foot + outline.shadow * (reach - foot))
-    return shadow, foot, *((height * entry).add_(miss) for height in inner), end
+    return shadow, foot, *(height * entry for height in inner), end
+
+
+def _edge_rows(fans: Fans, entry: Tensor, leave: Tensor, outline: Outline) -> list[Tensor]:
+    """The rows of the seven edges of upright fans, from which on down pixels lie below them."""
+    if fans.level:
+        slopes = edge_slopes(entry, leave, outline)
+        return [row_of(slope, fans.row, True) for slope in slopes]
+    last, rows, casts = fans.height - 1.0, [], []
+    for dx, dy in ((fans.top_x, fans.top_y), (fans.bottom_x, fans.bottom_y)):
+        met = cast(dx[:, :, None], dy[:, :, None], outline.slabs)
+        near = torch.minimum(met.in_u, met.in_v).clamp_(min=1e-6)
+        far = torch.minimum(torch.maximum(met.out_u, met.out_v).clamp_(min=1e-6), near)
+        slopes = edge_slopes(near, far, outline)
+        rows.append([row_of(slope, fans.row, False) for slope in slopes])
+        casts.append((met.in_u - met.out_v.clamp_(min=1e-6), met.in_v - met.out_u.clamp_(min=1e-6)))
+    # a ray meets the box where it comes in by each axis before it leaves by the other
+    (a, b), (c, d) = (span_of(top, low, last) for top, low in zip(*casts, strict=True))
+    first, final = torch.maximum(a, c), torch.minimum(b, d)
+    return [
+        torch.minimum(torch.maximum(crossing(top, bottom, last), first), final)
+        for top, bottom in zip(*rows, strict=True)
+    ]
+
+
+def _counted(fans: Fans, rows: list[Tensor], found: Tensor, step: int) -> tuple[Tensor, ...]:
+    """`Bands.edges` for luma (step 1) or chroma (step 2), whose rows are `step` apart."""
+    most, out = None, []
+    for row in rows:
+        if step == 2:
+            row = (row[..., ::2] - 0.5) * 0.5
+        count = torch.ceil(row).clamp_(0.0, float(fans.height // step)).mul_(found[..., ::step])
+        # whatever was rounded, no edge lies above the next
+        most = count if most is None else torch.minimum(most, count)
+        out.append(most.to(fans.counts).contiguous())
+    return tuple(out)
 
 
 def bands(
-    look: Look, fans: Fans, seen: Seen, met: Met, coated: Coated, picked: Picked
+    tones: Tones, fans: Fans, seen: Seen, met: Met, coated: Coated, picked: Picked
 ) -> tuple[Bands, Bands]:
     """The bands of the picked boxes, for luma and, every other column, for chroma."""
     index, found = picked
@@ -215,28 +260,38 @@ def bands(
     outline = Outline(
         slabs, heights, ((bits >> 3) & 1).to(torch.float32), -fans.mount_z_m[..., None, None], found
     )
-    slopes = edge_slopes(entry, leave, outline) if fans.level else ()
+    rows = _edge_rows(fans, entry, leave, outline) if fans.upright else []
     range_m = 1.0 / entry.clamp(min=_FAR)
     mark = _marks(du, dv, by_u, range_m, u, v, half_v, bits)
     beam = cone(
         fans.mount_x_m[..., None, None] + dx * range_m,
         fans.mount_y_m[..., None, None] + dy * range_m,
     )
-    light = (light_v + by_u * (light_u - light_v)) * (1.0 + beam * _wide(glow(look)))
-    clear = clearness(range_m, _wide(look.haze_m))
+    light = (light_v + by_u * (light_u - light_v)) * (1.0 + beam * tones["glow"])
+    clear = clearness(range_m, tones["haze"])
     marks = [((bits >> (4 + zone)) & 1).to(torch.float32).mul_(mark) for zone in range(_ZONES)]
-    steps = []
+    shades = []
     for plane in range(3):
         if plane == 1:
             flat, light, clear = flat[..., ::2].contiguous(), light[..., ::2], clear[..., ::2]
             marks = [m[..., ::2] for m in marks]
         paint = [taken(colour, flat) for colour in coated.colours[plane]]
-        steps.append(_steps(look, plane, paint, light, clear, marks))
-    half = tuple(slope[..., ::2].contiguous() for slope in slopes)
+        shades.append(_shades(tones, plane, paint, light, clear, marks))
+    width = found.shape[-1]
     return (
-        Bands(slopes, outline, (steps[0],)),
-        Bands(half, _every_other(outline), (steps[1], steps[2])),
-    )
+        Bands(_counted(fans, rows, found, 1), outline, _place(found, width), tuple(shades[:1])),
+        Bands(_counted(fans, rows, found, 2), _every_other(outline), _place(found, width // 2),
+              tuple(shades[1:])),
+    )  # fmt: skip
+
+
+def _place(found: Tensor, width: int) -> Tensor:
+    """`Bands.place`."""
+    n, f = found.shape[:2]
+    device = found.device
+    size = width * (1 + LAYERS * BANDS)
+    fan = torch.arange(n * f, dtype=torch.int32, device=device).view(n, f, 1, 1) * size
+    return fan + torch.arange(width, dtype=torch.int32, device=device)
 
 
 def _every_other(outline: Outline) -> Outline:
@@ -247,24 +302,19 @@ def _every_other(outline: Outline) -> Outline:
     )  # fmt: skip
 
 
-def _steps(
-    look: Look, plane: int, paint: list[Tensor], light: Tensor, clear: Tensor, marks: list[Tensor]
-) -> tuple[Tensor, ...]:
-    """From band to band, the change of a plane's colour."""
-    black, gain = BLACK[plane], _wide(look.gain)
-    veil = (_wide(look.horizon[:, plane]) - black) * gain
-    stack = [(_wide(look.asphalt[:, plane]) - black) * 0.5 * gain]
+def _shades(
+    tones: Tones, plane: int, paint: list[Tensor], light: Tensor, clear: Tensor,
+    marks: list[Tensor],
+) -> Tensor:  # fmt: skip
+    """A plane's part of `Bands.shades`."""
+    veil = tones[f"horizon{plane}"]
+    stack = [tones[f"asphalt{plane}"] * 0.5]
     for zone, mark in enumerate(marks):
         colour = paint[zone] * light
         stack.append(colour + mark * (paint[5] - colour))
     stack = [veil + clear * (colour - veil) for colour in stack]
-    pairs = zip(stack[1:], stack[:-1], strict=True)
-    return stack[0], *(a - b for a, b in pairs), -stack[-1]
-
-
-def _wide(value: Tensor) -> Tensor:
-    """A number a world beside its columns."""
-    return value.view(-1, 1, 1, 1)
+    layers = [colour[:, :, m, None] for m in reversed(range(LAYERS)) for colour in stack]
+    return torch.cat([torch.zeros_like(layers[0]), *layers], 2).flatten()
 
 
 def coated(scene: Scene, look: Look, fans: Fans, seen: Seen, coats: Coats) -> Coated:

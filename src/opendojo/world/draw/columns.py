@@ -20,8 +20,8 @@ from opendojo.world.draw.scene import Boxes, Scene
 from opendojo.world.exact import sin_cos
 
 __all__ = [
-    "LAYERS", "Edges", "Met", "Picked", "Seen", "at_edges", "geometry", "meet", "over", "pick",
-    "same", "taken",
+    "LAYERS", "Cast", "Edges", "Met", "Picked", "Seen", "at_edges", "cast", "geometry", "meet",
+    "over", "pick", "same", "taken",
 ]  # fmt: skip
 
 LAYERS = 4
@@ -51,6 +51,18 @@ class Seen(NamedTuple):
     """int64: index into `Boxes`."""
     valid: Tensor
     """1 where there is a box that can be seen."""
+
+
+class Cast(NamedTuple):
+    """Where rays pass the faces of boxes, as inverse ranges; of each axis the way in and out."""
+
+    in_u: Tensor
+    in_v: Tensor
+    out_u: Tensor
+    out_v: Tensor
+    du: Tensor
+    dv: Tensor
+    """The rays' directions in the boxes' axes."""
 
 
 class Edges(NamedTuple):
@@ -183,14 +195,21 @@ def _slab(o: Tensor, half: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor
     return (enter, offset, one, two), outside
 
 
-def at_edges(dx: Tensor, dy: Tensor, slabs: tuple[Tensor, ...]) -> Edges:
-    """How rays of plan directions (dx, dy) meet outlines; everything broadcasts."""
+def cast(dx: Tensor, dy: Tensor, slabs: tuple[Tensor, ...]) -> Cast:
+    """Follow rays of plan directions (dx, dy); everything broadcasts."""
     c, s, enter_u, offset_u, one_u, two_u, enter_v, offset_v, one_v, two_v = slabs
     du, dv = (dx * c).add_(dy * s), (dy * c).sub_(dx * s)
-    by_u, by_v = (du * enter_u).add_(offset_u), (dv * enter_v).add_(offset_v)
-    leave = torch.maximum(du * one_u, du * two_u)
-    leave = torch.maximum(leave, torch.maximum(dv * one_v, dv * two_v))
-    return Edges(torch.minimum(by_u, by_v), leave.clamp_(min=1e-6), by_u, by_v, du, dv)
+    in_u, in_v = (du * enter_u).add_(offset_u), (dv * enter_v).add_(offset_v)
+    out_u = torch.maximum(du * one_u, du * two_u)
+    out_v = torch.maximum(dv * one_v, dv * two_v)
+    return Cast(in_u, in_v, out_u, out_v, du, dv)
+
+
+def at_edges(dx: Tensor, dy: Tensor, slabs: tuple[Tensor, ...]) -> Edges:
+    """How rays of plan directions (dx, dy) meet outlines; everything broadcasts."""
+    in_u, in_v, out_u, out_v, du, dv = cast(dx, dy, slabs)
+    leave = torch.maximum(out_u, out_v).clamp_(min=1e-6)
+    return Edges(torch.minimum(in_u, in_v), leave, in_u, in_v, du, dv)
 
 
 def meet(seen: Seen, fans: Fans) -> Met:

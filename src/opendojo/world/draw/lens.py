@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from opendojo.clip import Camera
+from opendojo.world.draw.edge_rows import row_table
 
 __all__ = ["Fans", "Rig", "Tile", "View", "cone", "make_rig", "rays"]
 
@@ -32,6 +33,8 @@ FAR_M = 500.0
 _BANDS = 4
 """Fans of a camera that is not level."""
 _LEVEL = 1e-9
+_DRIFT, _ROW_ERROR = 0.2, 0.1
+"""How far the directions of a fan's column may be apart where it is upright, and rows be amiss."""
 
 
 class View(NamedTuple):
@@ -55,10 +58,14 @@ class View(NamedTuple):
     """0 at the horizon .. 1 at the zenith."""
     depth: Tensor
     """Depth a metre of plan range: along the axis; along the ray for a Kannala-Brandt lens."""
+    row: Tensor
+    """[1, 1, rows, w]: the pixel's row, counted from the fan's first; of the type `Fans.counts`."""
 
     def rows(self, first: int, last: int) -> View:
         """The tables of some worlds."""
-        return self if len(self.slope) == 1 else View(*(table[first:last] for table in self))
+        if len(self.slope) == 1:
+            return self
+        return View(*(table[first:last] if len(table) > 1 else table for table in self))
 
 
 class Tile(NamedTuple):
@@ -79,6 +86,12 @@ class Fans(NamedTuple):
     """f fans; tensors float32 [n or 1, f] or [n or 1, f, w]."""
 
     level: bool
+    upright: bool
+    """Whether edges cross each column once, so that they can be told by rows (`edge_rows`)."""
+    counts: torch.dtype
+    """Of rows."""
+    height: int
+    """Rows of a fan."""
     cameras: tuple[int, ...]
     tops: tuple[int, ...]
     """Each fan's camera and its first row in the picture."""
@@ -88,9 +101,13 @@ class Fans(NamedTuple):
     middle_x: Tensor
     middle_y: Tensor
     """The middle direction of each column."""
-    chroma_x: Tensor
-    chroma_y: Tensor
-    """And of each column of chroma, [n or 1, f, w / 2]."""
+    top_x: Tensor
+    top_y: Tensor
+    bottom_x: Tensor
+    bottom_y: Tensor
+    """Directions in the first and in the last row."""
+    row: Tensor
+    """`edge_rows.row_table`, [n or 1, 8, f, w]."""
     bearing: Tensor
     chroma_bearing: Tensor
     """Bearings of the columns' middles, rad."""
@@ -106,14 +123,18 @@ class Fans(NamedTuple):
     tiles: tuple[Tile, ...]
 
     def rows(self, first: int, last: int) -> Fans:
-        """The fans of some worlds (`tiles` are left out)."""
+        """The fans of some worlds."""
         if len(self.mount_x_m) == 1:
-            return self._replace(tiles=())
+            return self
+        tiles = tuple(
+            tile._replace(luma=tile.luma.rows(first, last), chroma=tile.chroma.rows(first, last))
+            for tile in self.tiles
+        )
         cut = {
             name: value[first:last] for name, value in self._asdict().items()
             if isinstance(value, Tensor)
         }  # fmt: skip
-        return self._replace(tiles=(), **cut)
+        return self._replace(tiles=tiles, **cut)
 
 
 class Rig(NamedTuple):
@@ -160,13 +181,11 @@ def make_rig(
     cameras: Sequence[Sequence[Camera]],
     device: torch.device,
     tile_px: int | None = None,
-    padded: bool = False,
+    counts: torch.dtype = torch.float32,
 ) -> Rig:
     """Tables of one rig for all worlds, or of one rig a world; computed in float64 once.
 
-    No tile gets more than `tile_px` pixels a world. With `padded` the rows of `View` are apart in
-    memory, which keeps the compiler from working on some steps by row and on some by picture, in
-    loops that cannot be one.
+    No tile gets more than `tile_px` pixels a world. Rows are counted in `counts`.
     """
     first = cameras[0]
     width, height = first[0].width_px, first[0].height_px
@@ -179,15 +198,34 @@ def make_rig(
         )
     luma = _Pixels.of(cameras, np.arange(0.0, width), np.arange(0.0, height))
     chroma = _Pixels.of(cameras, np.arange(0.5, width, 2.0), np.arange(0.5, height, 2.0))
-    wander = np.hypot(luma.dx - luma.dx[:, :, :1], luma.dy - luma.dy[:, :, :1])
-    level = wander.max(axis=(0, 2, 3)) < _LEVEL
-    groups = [np.flatnonzero(which).tolist() for which in (level, ~level)]
     fans = tuple(
-        _fans(luma, chroma, group, is_level, tile_px or width * height * len(first), padded, device)
-        for group, is_level in zip(groups, (True, False), strict=True)
-        if len(group)
+        _fans(luma, chroma, group, kind, tile_px or width * height * len(first), counts, device)
+        for kind, group in enumerate(_kinds(luma))
+        if group
     )
     return Rig(fans, len(first), width, height)
+
+
+def _kinds(luma: _Pixels) -> tuple[list[int], list[int], list[int]]:
+    """Cameras that are level, those that are upright, and the rest."""
+    wander = np.hypot(luma.dx - luma.dx[:, :, :1], luma.dy - luma.dy[:, :, :1])
+    level = wander.max(axis=(0, 2, 3)) < _LEVEL
+    height = luma.slope.shape[2]
+    rows = height // _bands(height)
+    kinds: tuple[list[int], list[int], list[int]] = [], [], []
+    for camera, flat in enumerate(level):
+        upright = all(
+            np.ptp(luma.dx[:, camera, top : top + rows], axis=1).max() < _DRIFT
+            and np.ptp(luma.dy[:, camera, top : top + rows], axis=1).max() < _DRIFT
+            and row_table(luma.slope[:, camera, None, top : top + rows])[1] < _ROW_ERROR
+            for top in range(0, height, rows)
+        )
+        kinds[0 if flat else 1 if upright else 2].append(camera)
+    return kinds
+
+
+def _bands(height: int) -> int:
+    return _BANDS if height % (4 * _BANDS) == 0 else 1
 
 
 class _Pixels:
@@ -225,14 +263,14 @@ def _fans(
     luma: _Pixels,
     chroma: _Pixels,
     group: list[int],
-    level: bool,
+    kind: int,
     tile_px: int,
-    padded: bool,
+    counts: torch.dtype,
     device: torch.device,
 ) -> Fans:
-    """The fans of cameras `group`."""
-    height = luma.slope.shape[2]
-    bands = 1 if level or height % (4 * _BANDS) else _BANDS
+    """The fans of cameras `group`, a kind of `_kinds`."""
+    height, level = luma.slope.shape[2], kind == 0
+    bands = 1 if level else _bands(height)
     rows = height // bands
     spans = [(camera, band * rows) for camera in group for band in range(bands)]
     if level:
@@ -254,11 +292,12 @@ def _fans(
         tiles.append(
             Tile(
                 at, at + len(some), top, bottom, any(ground), any(sky),
-                _view(luma, where, level, padded, device),
-                _view(chroma, [(c, a // 2, b // 2) for c, a, b in where], level, padded, device),
+                _view(luma, where, level, top, counts, device),
+                _view(chroma, [(c, a // 2, b // 2) for c, a, b in where], level, top // 2, counts,
+                      device),
             )
         )  # fmt: skip
-    return _columns(luma, chroma, spans, rows, level, tuple(tiles), device)
+    return _columns(luma, chroma, spans, rows, kind, tuple(tiles), counts, device)
 
 
 def _pieces(
@@ -296,8 +335,8 @@ def _cuts(luma: _Pixels, chroma: _Pixels, group: list[int]) -> list[tuple[int, i
 
 
 def _view(
-    pixels: _Pixels, where: list[tuple[int, int, int]], level: bool, padded: bool,
-    device: torch.device,
+    pixels: _Pixels, where: list[tuple[int, int, int]], level: bool, first: int,
+    counts: torch.dtype, device: torch.device,
 ) -> View:  # fmt: skip
     def cut(table: Floats) -> Floats:
         return np.stack([table[:, camera, top:bottom] for camera, top, bottom in where], 1)
@@ -326,12 +365,32 @@ def _view(
         "sky": share * (2.0 - share),
         "depth": cut(pixels.depth),
     }
+    row = torch.arange(first, first + slope.shape[2], device=device).to(counts)
     return View(
+        row=row[:, None].expand(slope.shape[2:]).contiguous()[None, None],
         **{
             k: torch.tensor(v, dtype=torch.float32, device=device).contiguous()
             for k, v in tables.items()
-        }
+        },
     )
+
+
+def _middles(
+    pixels: _Pixels, spans: list[tuple[int, int]], rows: int, step: int
+) -> tuple[Floats, Floats, Floats]:
+    """For each column the mean direction, and the tangent of how far its rays part from it."""
+    parts = []
+    for camera, top in spans:
+        cut = slice(top // step, (top + rows) // step)
+        dx, dy = pixels.dx[:, camera, cut], pixels.dy[:, camera, cut]
+        mx, my = dx.mean(1), dy.mean(1)
+        size = np.maximum(np.hypot(mx, my), 1e-9)
+        mx, my = mx / size, my / size
+        cos = (dx * mx[:, None] + dy * my[:, None]).min(1)
+        sin = np.abs(dx * my[:, None] - dy * mx[:, None]).max(1)
+        parts.append((mx, my, np.where(cos > 0.05, sin / np.maximum(cos, 0.05), 20.0)))
+    mx, my, wide = (np.stack(p, 1) for p in zip(*parts, strict=True))
+    return mx, my, wide
 
 
 def _columns(
@@ -339,26 +398,19 @@ def _columns(
     chroma: _Pixels,
     spans: list[tuple[int, int]],
     rows: int,
-    level: bool,
+    kind: int,
     tiles: tuple[Tile, ...],
+    counts: torch.dtype,
     device: torch.device,
 ) -> Fans:
-    def middle(pixels: _Pixels, step: int) -> tuple[Floats, Floats, Floats]:
-        parts = []
-        for camera, top in spans:
-            cut = slice(top // step, (top + rows) // step)
-            dx, dy = pixels.dx[:, camera, cut], pixels.dy[:, camera, cut]
-            mx, my = dx.mean(1), dy.mean(1)
-            size = np.maximum(np.hypot(mx, my), 1e-9)
-            mx, my = mx / size, my / size
-            cos = (dx * mx[:, None] + dy * my[:, None]).min(1)
-            sin = np.abs(dx * my[:, None] - dy * mx[:, None]).max(1)
-            parts.append((mx, my, np.where(cos > 0.05, sin / np.maximum(cos, 0.05), 20.0)))
-        mx, my, wide = (np.stack(p, 1) for p in zip(*parts, strict=True))
-        return mx, my, wide
+    level = kind == 0
 
-    mx, my, wide = middle(luma, 1)
-    cx, cy, _ = middle(chroma, 2)
+    def at(row: int) -> list[Floats]:
+        cuts = [(slice(None), camera, top + row) for camera, top in spans]
+        return [np.stack([table[cut] for cut in cuts], 1) for table in (luma.dx, luma.dy)]
+
+    mx, my, wide = _middles(luma, spans, rows, 1)
+    cx, cy, _ = _middles(chroma, spans, rows, 2)
     step = np.abs(mx[..., 1:] * my[..., :-1] - my[..., 1:] * mx[..., :-1])
     pixel = np.concatenate([step, step[..., -1:]], -1)
     spread = np.zeros_like(mx) if level else wide + 0.5 * pixel
@@ -375,16 +427,25 @@ def _columns(
     size = np.hypot(edge_x, edge_y)
     mount = np.stack([luma.mount[:, camera] for camera, _ in spans], 1)
 
+    slopes = [luma.slope[:, camera, top : top + rows] for camera, top in spans]
+    table, _ = row_table(np.stack(slopes, 1))
+    (top_x, top_y), (bottom_x, bottom_y) = at(0), at(rows - 1)
+
     def tensor(table: Floats) -> Tensor:
         return torch.tensor(table, dtype=torch.float32, device=device)
 
     return Fans(
         level=level,
+        upright=kind < 2,
+        counts=counts,
+        height=rows,
         cameras=tuple(int(camera) for camera, _ in spans),
         tops=tuple(top for _, top in spans),
         mount_x_m=tensor(mount[..., 0]), mount_y_m=tensor(mount[..., 1]),
         mount_z_m=tensor(mount[..., 2]),
-        middle_x=tensor(mx), middle_y=tensor(my), chroma_x=tensor(cx), chroma_y=tensor(cy),
+        middle_x=tensor(mx), middle_y=tensor(my),
+        top_x=tensor(top_x), top_y=tensor(top_y),
+        bottom_x=tensor(bottom_x), bottom_y=tensor(bottom_y), row=tensor(table),
         bearing=tensor(np.arctan2(my, mx)), chroma_bearing=tensor(np.arctan2(cy, cx)),
         spread=tensor(spread), pixel=tensor(pixel),
         edge_x=tensor(np.where(narrow, edge_x / size, 0.0)),

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from opendojo.world.draw.columns import LAYERS, at_edges, geometry, meet, pick
 from opendojo.world.draw.lens import Fans, View
-from opendojo.world.draw.paint import cell_of, look_up, pose_of
+from opendojo.world.draw.paint import cell_of, look_up
 from opendojo.world.draw.paint_raster import HALF_LINE, Raster
 from opendojo.world.draw.scene import Kind, Scene
+from opendojo.world.draw.tones import first_cell, pose_tones
 from opendojo.world.town.atlas import Ground
 
 __all__ = ["Truth", "paint_labels", "truth_of"]
@@ -91,9 +92,9 @@ def paint_labels(
 
 def _covers(view: View, scene: Scene, raster: Raster) -> Tensor:
     """The class of each point of the ground, int64: a line, or else what the atlas' cell holds."""
-    pose = pose_of(scene, raster)
-    on_line = torch.abs(look_up(view, pose, raster).line) < HALF_LINE
-    cell = cell_of(view, pose)
+    tones, first = pose_tones(scene, raster), first_cell(scene, raster)
+    on_line = torch.abs(look_up(view, tones, first, raster).line) < HALF_LINE
+    cell = cell_of(view, tones, first)
     code = (raster.cover[cell.to(torch.int64)] & 15).to(torch.int64)
     cover = torch.tensor(_SURFACES, device=cell.device)[code]
     return torch.where(on_line, int(Kind.LINE), cover)

@@ -21,24 +21,26 @@ import torch
 from torch import Tensor
 
 from opendojo.clip import Camera
-from opendojo.world.draw.column_bands import Bands, Coated, Coats, bands, coated, cut, make_coats
-from opendojo.world.draw.columns import Met, Picked, Seen, geometry, meet, pick
+from opendojo.world.draw.column_bands import Bands, Coats, bands, coated, cut, make_coats
+from opendojo.world.draw.columns import geometry, meet, pick
 from opendojo.world.draw.lens import Fans, Tile, make_rig
 from opendojo.world.draw.look import Look
 from opendojo.world.draw.noise import Noise
 from opendojo.world.draw.paint import Job, hill_slopes, paint_tile
 from opendojo.world.draw.paint_labels import paint_labels, truth_of
-from opendojo.world.draw.paint_raster import pack
+from opendojo.world.draw.paint_raster import Raster, pack
 from opendojo.world.draw.scene import Boxes, Labels, Scene
+from opendojo.world.draw.tones import first_cell, spread, tones_of
 from opendojo.world.town.atlas import Atlas
 
 __all__ = ["Renderer"]
 
-_TILE_PX = 32768
-"""Pixels that eager operations work on at a time; also what torch does not deal to threads."""
-_EAGER_WORLDS, _COMPILED_WORLDS = 8, 16
-"""Worlds whose columns are prepared at a time on a CPU, and drawn at a time when compiled."""
-_KEEP: dict[str, Any] = {"realize_opcount_threshold": 50, "realize_reads_threshold": 12}
+_TILE_PX = 131072
+"""Pixels that eager operations work on at a time: few enough for a core's cache, so many that
+threads seldom wait for each other's Python."""
+_EAGER_WORLDS, _COMPILED_WORLDS = 16, 8
+"""Worlds that a thread draws at a time on a CPU."""
+_OPTIONS: dict[str, Any] = {"realize_opcount_threshold": 50, "realize_reads_threshold": 12}
 """How much the compiler may hold in registers rather than store: enough for the pixels' stage to be
 one loop. Far more takes it minutes."""
 
@@ -72,28 +74,29 @@ class Renderer:
         rigs = [tuple(c for (c,) in per_world)] if isinstance(cameras[0], Camera) else per_world
         if len(rigs) not in (1, len(seeds)):
             raise ValueError(f"{len(rigs)} rigs for {len(seeds)} worlds: give one, or one a world")
-        small = device.type == "cpu" and not compiled
-        self._rig = make_rig(rigs, device, _TILE_PX if small else None, padded=compiled)
-        self._device, self._look, self._compiled, self._small = device, look, compiled, small
-        # threads of our own, each with its tiles in its core's cache; torch's would share each tile
+        host = device.type == "cpu"
+        small = host and not compiled
+        tall = rigs[0][0].height_px > 255
+        counts = torch.float32 if compiled else torch.int16 if tall else torch.uint8
+        self._rig = make_rig(rigs, device, _TILE_PX if small else None, counts)
+        self._device, self._look, self._small = device, look, small
+        # threads of our own, each with its worlds in its core's cache; torch's would share tiles
         self._threads = torch.get_num_threads()
         self._pool = None
-        if small and self._threads > 1:
+        if host and self._threads > 1:
             self._pool = ThreadPoolExecutor(self._threads, initializer=_alone)
         self._raster = pack(atlas)
         self._coats = make_coats(device)
         self._seeds = torch.tensor(seeds, dtype=torch.int64, device=device)
-        self._sigma = noise
-        self._noise = Noise(self._rig.height_px, self._rig.width_px, device)
+        self._noise = Noise(self._rig.height_px, self._rig.width_px, device) if noise else None
         self._cameras = torch.arange(self._rig.cameras, device=device)
         if noise != 1.0:
             self._look = dataclasses.replace(look, noise=look.noise * noise)
-        self._boxes, self._meet, self._pick = _box_stage, meet, pick
-        self._columns = _column_stage
-        self._painters: dict[tuple[int, bool], Any] = {}
+        self._painters: list[Any] | None = None
+        self._drawn = False
         if compiled:
-            for stage in ("_boxes", "_meet", "_pick", "_columns"):
-                setattr(self, stage, _compiled(getattr(self, stage), {}))
+            options = {**_OPTIONS, "cpp.threads": 1} if host else _OPTIONS
+            self._painters = [_compiled(_paint_fans, options) for _ in self._rig.fans]
 
     @property
     def cameras(self) -> int:
@@ -108,20 +111,23 @@ class Renderer:
             dtype=torch.uint8, device=self._device,
         )  # fmt: skip
         chunk = n
-        if self._small:
-            chunk = min(_EAGER_WORLDS, -(-n // self._threads))
-        elif self._device.type == "cpu":
-            chunk = min(n, _COMPILED_WORLDS)
+        if self._device.type == "cpu":
+            most = _EAGER_WORLDS if self._small else _COMPILED_WORLDS
+            chunk = min(most, -(-n // self._threads))
         # a last chunk that overlaps keeps all shapes alike for the compiler
-        firsts = [
-            min(first, n - chunk) if self._compiled else first for first in range(0, n, chunk)
-        ]
+        firsts = [first if self._small else min(first, n - chunk) for first in range(0, n, chunk)]
         spans = [(first, min(first + chunk, n)) for first in firsts]
 
         def draw(span: tuple[int, int]) -> None:
             with torch.inference_mode():
                 self._draw(scene, *span, out[span[0] : span[1]])
 
+        if self._painters is not None and not self._drawn:
+            # the compiler is for one thread
+            _alone()
+            draw(spans.pop())
+            torch.set_num_threads(self._threads)
+            self._drawn = True
         if self._pool is None:
             for span in spans:
                 draw(span)
@@ -150,79 +156,109 @@ class Renderer:
                     part = cut(truth, slice(None), slice(tile.first, tile.last))
                     view = tile.luma.rows(first, last)
                     values = paint_labels(tile.ground, tile.sky, view, some, self._raster, part)
+                    tops = [top + tile.top for top in fans.tops[tile.first : tile.last]]
+                    cameras = fans.cameras[tile.first : tile.last]
                     for to, value in zip(
                         (out.kind, out.depth_m, out.instance), values, strict=True
                     ):
-                        _put(to[first:last], value, fans, tile, 1)
+                        _put(to[first:last], value, cameras, tops)
         return out
 
     def _draw(self, scene: Scene, first: int, last: int, out: Tensor) -> None:
         """Draw worlds [first, last) into `out`."""
         rig, n = self._rig, last - first
         some, look = rows_of(scene, first, last), self._look.rows(first, last)
-        starts = self._noise.starts(self._seeds[first:last], some.step, self._cameras)
-        half = n, rig.cameras, rig.height_px // 2, rig.width_px // 2
+        small = n, rig.cameras, rig.height_px // 2, rig.width_px // 2
         blocks = out.view(n, rig.cameras, 6, -1)
-        planes = out, blocks[:, :, 4].view(half), blocks[:, :, 5].view(half)
-        for fans in rig.fans:
+        planes = out, blocks[:, :, 4].view(small), blocks[:, :, 5].view(small)
+        noise = None
+        if self._noise is not None:
+            starts = self._noise.starts(self._seeds[first:last], some.step, self._cameras)
+            noise = self._noise.table, starts
+        for i, fans in enumerate(rig.fans):
             own = fans.rows(first, last)
-            seen, coats = self._boxes(some, look, own, self._coats)
-            met = self._meet(seen, own)
-            tables = self._columns(some, look, own, seen, met, coats, self._pick(met))
-            for tile in fans.tiles:
-                for chroma in (False, True):
-                    view = (tile.chroma if chroma else tile.luma).rows(first, last)
-                    step = max(1, _TILE_PX // view.slope[0].numel()) if self._small else n
-                    for a in range(0, n, step):
-                        part = slice(a, min(a + step, n))
-                        stack = cut(tables[chroma], part, slice(tile.first, tile.last))
-                        seen_by = view.rows(part.start, part.stop)
-                        job = Job(
-                            (1, 2) if chroma else (0,), tile.ground, tile.sky, seen_by, *stack
-                        )
-                        values = self._painter(tile, chroma)(
-                            job,
-                            rows_of(some, part.start, part.stop),
-                            look.rows(part.start, part.stop),
-                            self._raster,
-                            None if chroma else self._noise_of(fans, tile, starts[part]),
-                        )
-                        for to, value in zip(
-                            planes[1:] if chroma else planes, values, strict=False
-                        ):
-                            _put(to[part], value, fans, tile, 1 + chroma)
-
-    def _painter(self, tile: Tile, chroma: bool) -> Any:
-        """`paint_tile`, or what it is compiled to for a tile."""
-        if not self._compiled:
-            return paint_tile
-        key = id(tile), chroma
-        if key not in self._painters:
-            self._painters[key] = _compiled(paint_tile, _KEEP)
-        return self._painters[key]
-
-    def _noise_of(self, fans: Fans, tile: Tile, starts: Tensor) -> tuple[Tensor, Tensor] | None:
-        """The table and the rows of a tile's noise."""
-        if not self._sigma:
-            return None
-        cameras = list(fans.cameras[tile.first : tile.last])
-        tops = torch.tensor(fans.tops[tile.first : tile.last], device=self._device)
-        return self._noise.table, starts[:, cameras] + (tops + tile.top)
+            given = some, look, own, self._raster, self._coats, noise
+            if self._painters is None:
+                _paint_tiles(*given, planes, _TILE_PX if self._small else None)
+            else:
+                for to, value in zip(planes, self._painters[i](*given), strict=True):
+                    half = value.shape[2] < fans.height
+                    _put(to, value, fans.cameras, [top >> half for top in fans.tops])
 
 
-def _box_stage(scene: Scene, look: Look, fans: Fans, coats: Coats) -> tuple[Seen, Coated]:
-    """What the fans see of the boxes."""
+def _stacks(
+    scene: Scene, look: Look, fans: Fans, raster: Raster, coats: Coats
+) -> tuple[Tensor, Tensor, tuple[Tensor, Bands], tuple[Tensor, Bands]]:
+    """What pixels are painted from: the worlds' tones and first cells; hills and bands of columns,
+    for luma and for chroma."""
+    table = tones_of(scene, look, raster)
     seen = geometry(scene, fans)
-    return seen, coated(scene, look, fans, seen, coats)
-
-
-def _column_stage(
-    scene: Scene, look: Look, fans: Fans, seen: Seen, met: Met, coats: Coated, picked: Picked
-) -> tuple[tuple[Tensor, Bands], tuple[Tensor, Bands]]:
-    """The hills and the bands of columns, for luma and for chroma."""
-    luma, chroma = bands(look, fans, seen, met, coats, picked)
+    coat = coated(scene, look, fans, seen, coats)
+    met = meet(seen, fans)
+    luma, chroma = bands(spread(table), fans, seen, met, coat, pick(met))
     hills = hill_slopes(fans.bearing, scene, look), hill_slopes(fans.chroma_bearing, scene, look)
-    return (hills[0], luma), (hills[1], chroma)
+    return table, first_cell(scene, raster), (hills[0], luma), (hills[1], chroma)
+
+
+def _paint_fans(
+    scene: Scene, look: Look, fans: Fans, raster: Raster, coats: Coats,
+    noise: tuple[Tensor, Tensor] | None,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Everything that fans see, in one go: Y, Cb, Cr of whole fans, uint8 [n, f, rows, w]."""
+    table, first, *stacks = _stacks(scene, look, fans, raster, coats)
+    columns: dict[int, list[list[Tensor]]] = {}
+    for tile in fans.tiles:
+        parts = []
+        for chroma in (False, True):
+            stack = cut(stacks[chroma], slice(None), slice(tile.first, tile.last))
+            parts += _paint_part(tile, chroma, stack, table, first, raster, fans, noise)
+        columns.setdefault(tile.first, []).append(parts)
+    rows = [
+        [torch.cat(plane, 2) for plane in zip(*tiles, strict=True)] for tiles in columns.values()
+    ]
+    return tuple(torch.cat(plane, 1) for plane in zip(*rows, strict=True))
+
+
+def _paint_tiles(
+    scene: Scene, look: Look, fans: Fans, raster: Raster, coats: Coats,
+    noise: tuple[Tensor, Tensor] | None, planes: tuple[Tensor, ...], tile_px: int | None,
+) -> None:  # fmt: skip
+    """Paint tile by tile into `planes`, at most `tile_px` pixels at a time."""
+    table, first, *stacks = _stacks(scene, look, fans, raster, coats)
+    n = len(table)
+    for tile in fans.tiles:
+        cameras = fans.cameras[tile.first : tile.last]
+        for chroma in (False, True):
+            view = tile.chroma if chroma else tile.luma
+            tops = [(top + tile.top) >> chroma for top in fans.tops[tile.first : tile.last]]
+            step = max(1, tile_px // view.slope[0].numel()) if tile_px else n
+            for a in range(0, n, step):
+                part = slice(a, min(a + step, n))
+                stack = cut(stacks[chroma], part, slice(tile.first, tile.last))
+                noisy = noise and (noise[0], noise[1][part])
+                values = _paint_part(
+                    tile, chroma, stack, table[part], first[part], raster, fans, noisy, part
+                )
+                for to, value in zip(planes[1:] if chroma else planes, values, strict=False):
+                    _put(to[part], value, cameras, tops)
+
+
+def _paint_part(
+    tile: Tile, chroma: bool, stack: tuple[Tensor, Bands], table: Tensor, first: Tensor,
+    raster: Raster, fans: Fans, noise: tuple[Tensor, Tensor] | None,
+    worlds: slice = slice(None),
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """A tile of some worlds, in luma or in chroma."""
+    view = tile.chroma if chroma else tile.luma
+    if worlds.stop is not None:
+        view = view.rows(worlds.start, worlds.stop)
+    rows = None
+    if noise is not None and not chroma:
+        cameras = list(fans.cameras[tile.first : tile.last])
+        tops = torch.tensor(fans.tops[tile.first : tile.last], device=table.device)
+        rows = noise[0], noise[1][:, cameras] + (tops + tile.top)
+    job = Job((1, 2) if chroma else (0,), tile.ground, tile.sky, view, *stack)
+    return paint_tile(job, table, first, raster, rows)
 
 
 def _compiled(stage: Any, options: dict[str, Any]) -> Any:
@@ -246,8 +282,8 @@ def rows_of(scene: Scene, first: int, last: int) -> Scene:
     return Scene(boxes=boxes, **{name: getattr(scene, name)[first:last] for name in rest})
 
 
-def _put(to: Tensor, value: Tensor, fans: Fans, tile: Tile, step: int) -> None:
-    """Lay a tile [n, f, rows, w] into pictures [n, c, h, w]."""
-    for i in range(tile.last - tile.first):
-        top = (fans.tops[tile.first + i] + tile.top) // step
-        to[:, fans.cameras[tile.first + i], top : top + value.shape[2]] = value[:, i]
+def _put(to: Tensor, value: Tensor, cameras: Sequence[int], tops: Sequence[int]) -> None:
+    """Lay fans' rows [n, f, rows, w] into pictures [n, c, h, w], at rows `tops` of `cameras`."""
+    rows = value.shape[2]
+    for i, (camera, top) in enumerate(zip(cameras, tops, strict=True)):
+        to[:, camera, top : top + rows] = value[:, i]
