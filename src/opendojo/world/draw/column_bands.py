@@ -14,7 +14,6 @@ from torch import Tensor
 
 from opendojo.world.draw.columns import (
     LAYERS,
-    Met,
     Picked,
     Seen,
     at_edges,
@@ -41,6 +40,7 @@ __all__ = [
     "coated",
     "cut",
     "edge_slopes",
+    "halved",
     "make_coats",
 ]
 
@@ -76,20 +76,12 @@ class Coats(NamedTuple):
 class Coated(NamedTuple):
     """What columns need to know of the boxes of n worlds that f fans see."""
 
-    shape: Tensor
-    """float32 [14 or 22, n * f * k]: underside, edges of zones, top above the camera; cos, sin of
-    its yaw; the camera in its axes, its half width, the light on its faces across u and v; its
+    shape: tuple[Tensor, ...]
+    """14 or 22 times float32 [n * f * k]: underside, edges of zones, top above the camera; cos, sin
+    of its yaw; the camera in its axes, its half width, the light on its faces across u and v; its
     `Coats.code`; where fans are not level, the rest of `Seen.slabs`."""
-    colours: tuple[Tensor, Tensor, Tensor]
-    """For each plane float32 [6, n * f * k]: of the zones and the second, above black."""
-
-    def rows(self, first: int, last: int, worlds: int) -> Coated:
-        """Some of the worlds."""
-        if last - first == worlds:
-            return self
-        size = self.shape.shape[1] // worlds
-        span = slice(first * size, last * size)
-        return Coated(self.shape[:, span], tuple(c[:, span] for c in self.colours))  # pyright: ignore
+    colours: tuple[tuple[Tensor, ...], ...]
+    """For each plane 6 times float32 [n * f * k]: of the zones and the second, above black."""
 
 
 class Outline(NamedTuple):
@@ -119,15 +111,17 @@ class Outline(NamedTuple):
 class Bands(NamedTuple):
     """The stacks of bands of each column's boxes, for one picture plane or two.
 
-    Band b of layer m has the number `BANDS` * (`LAYERS` - 1 - m) + b + 1; 0 is no box.
+    Band b of layer m has the number `BANDS` * (`LAYERS` - m) - b; 0 is no box.
     """
 
     edges: tuple[Tensor, ...]
     """How many rows of the fan lie above each of the seven edges, from the shadow's up, as
     `Fans.counts` [n, f, LAYERS, w]; () for fans that are not upright: see `outline`."""
-    outline: Outline
+    outline: Outline | None
+    """Of fans that are not upright."""
     place: Tensor
-    """int32 [n, f, 1, w]: where in the tables a column's number 0 stands; the next is w on."""
+    """int32 [n, f, 1, w]: where in the tables a column's number 0 would stand; each next one stands
+    as far before as a fan has columns."""
     shades: tuple[Tensor, ...]
     """For each plane the colours by fan, number and column, flat."""
 
@@ -229,28 +223,28 @@ def _counted(fans: Fans, rows: list[Tensor], found: Tensor, step: int) -> tuple[
     most, out = None, []
     for row in rows:
         if step == 2:
-            row = (row[..., ::2] - 0.5) * 0.5
-        count = torch.ceil(row).clamp_(0.0, float(fans.height // step)).mul_(found[..., ::step])
+            row = (row - 0.5) * 0.5
+        count = torch.ceil(row).clamp_(0.0, float(fans.height // step)).mul_(found)
         # whatever was rounded, no edge lies above the next
         most = count if most is None else torch.minimum(most, count)
-        out.append(most.to(fans.counts).contiguous())
+        out.append(most.to(fans.counts))
     return tuple(out)
 
 
 def bands(
-    tones: Tones, fans: Fans, seen: Seen, met: Met, coated: Coated, picked: Picked
+    tones: Tones, fans: Fans, met: tuple[Tensor, ...], coated: Coated, picked: Picked
 ) -> tuple[Bands, Bands]:
-    """The bands of the picked boxes, for luma and, every other column, for chroma."""
+    """The bands of the picked boxes, for luma and for chroma, both of all columns: see `halved`.
+
+    `met`: for level fans `entry`, `leave` and `by_u` of `Met`; for others ().
+    """
     index, found = picked
-    n, f, k = seen.slot.shape
-    first = (torch.arange(n * f, device=index.device) * k).view(n, f, 1, 1)
-    flat = (index + first).to(torch.int32)
-    got = [taken(plane, flat) for plane in coated.shape]
+    got, given, paints = _chosen(index, coated, met)
     heights, (c, s, u, v, half_v, light_u, light_v, code) = tuple(got[:6]), got[6:14]
     dx, dy = fans.middle_x[:, :, None], fans.middle_y[:, :, None]
     if fans.level:
         slabs = c, s
-        entry, leave, by_u = (t.gather(2, index) for t in (met.entry, met.leave, met.by_u))
+        entry, leave, by_u = given
         du, dv = dx * c + dy * s, dy * c - dx * s
     else:
         slabs = c, s, *got[14:]
@@ -270,36 +264,54 @@ def bands(
     light = (light_v + by_u * (light_u - light_v)) * (1.0 + beam * tones["glow"])
     clear = clearness(range_m, tones["haze"])
     marks = [((bits >> (4 + zone)) & 1).to(torch.float32).mul_(mark) for zone in range(_ZONES)]
-    shades = []
-    for plane in range(3):
-        if plane == 1:
-            flat, light, clear = flat[..., ::2].contiguous(), light[..., ::2], clear[..., ::2]
-            marks = [m[..., ::2] for m in marks]
-        paint = [taken(colour, flat) for colour in coated.colours[plane]]
-        shades.append(_shades(tones, plane, paint, light, clear, marks))
-    width = found.shape[-1]
+    shades = tuple(
+        _shades(tones, plane, paint, light, clear, marks) for plane, paint in enumerate(paints)
+    )
+    place = _place(found)
+    if fans.upright:
+        outline = None
     return (
-        Bands(_counted(fans, rows, found, 1), outline, _place(found, width), tuple(shades[:1])),
-        Bands(_counted(fans, rows, found, 2), _every_other(outline), _place(found, width // 2),
-              tuple(shades[1:])),
-    )  # fmt: skip
+        Bands(_counted(fans, rows, found, 1), outline, place, shades[:1]),
+        Bands(_counted(fans, rows, found, 2), outline, place, shades[1:]),
+    )
 
 
-def _place(found: Tensor, width: int) -> Tensor:
-    """`Bands.place`."""
-    n, f = found.shape[:2]
-    device = found.device
-    size = width * (1 + LAYERS * BANDS)
-    fan = torch.arange(n * f, dtype=torch.int32, device=device).view(n, f, 1, 1) * size
-    return fan + torch.arange(width, dtype=torch.int32, device=device)
-
-
-def _every_other(outline: Outline) -> Outline:
+def halved(bands: Bands) -> Bands:
     """Every other column."""
-    return Outline(
-        tuple(t[..., ::2] for t in outline.slabs), tuple(t[..., ::2] for t in outline.heights_m),
-        outline.shadow[..., ::2], outline.ground_m, outline.found[..., ::2],
-    )  # fmt: skip
+
+    def half(t: Tensor) -> Tensor:
+        return t[..., ::2].contiguous()
+
+    outline = bands.outline
+    if outline is not None:
+        outline = Outline(
+            tuple(half(t) for t in outline.slabs), tuple(half(t) for t in outline.heights_m),
+            half(outline.shadow), outline.ground_m, half(outline.found),
+        )  # fmt: skip
+    edges = tuple(half(edge) for edge in bands.edges)
+    return Bands(edges, outline, half(bands.place), bands.shades)
+
+
+def _chosen(
+    index: Tensor, coated: Coated, more: tuple[Tensor, ...]
+) -> tuple[list[Tensor], tuple[Tensor, ...], list[list[Tensor]]]:
+    """What is known of the boxes of columns: `Coated.shape`, [n, f, k, w] `more`, colours."""
+    n, f = index.shape[:2]
+    k = coated.shape[0].shape[0] // (n * f)
+    first = (torch.arange(n * f, device=index.device) * k).view(n, f, 1, 1)
+    flat = (index + first).to(torch.int32)
+    paints = [[taken(colour, flat) for colour in colours] for colours in coated.colours]
+    got = [taken(plane, flat) for plane in coated.shape]
+    return got, tuple(t.gather(2, index) for t in more), paints
+
+
+def _place(found: Tensor) -> Tensor:
+    """`Bands.place`."""
+    n, f, _, width = found.shape
+    device = found.device
+    size = width * LAYERS * BANDS
+    fan = torch.arange(1, n * f + 1, dtype=torch.int32, device=device).view(n, f, 1, 1) * size
+    return fan + torch.arange(width, dtype=torch.int32, device=device)
 
 
 def _shades(
@@ -313,8 +325,7 @@ def _shades(
         colour = paint[zone] * light
         stack.append(colour + mark * (paint[5] - colour))
     stack = [veil + clear * (colour - veil) for colour in stack]
-    layers = [colour[:, :, m, None] for m in reversed(range(LAYERS)) for colour in stack]
-    return torch.cat([torch.zeros_like(layers[0]), *layers], 2).flatten()
+    return torch.stack(stack, 3).flatten()
 
 
 def coated(scene: Scene, look: Look, fans: Fans, seen: Seen, coats: Coats) -> Coated:
@@ -362,12 +373,12 @@ def coated(scene: Scene, look: Look, fans: Fans, seen: Seen, coats: Coats) -> Co
         tone = (look.building_tone[:, plane] - BLACK[plane])[:, None, None]
         alone = alone + signal * coats.lit[:, plane][lamp]
         alone = alone + building * tone + tree * 0.7 * own[..., 0]
-        colours.append(_table([*(zone * gain for zone in zones.unbind(-1)), alone * gain], seen))
-    return Coated(_table(shape, seen), tuple(colours))
+        colours.append(_flat([*(zone * gain for zone in zones.unbind(-1)), alone * gain], seen))
+    return Coated(_flat(shape, seen), tuple(colours))
 
 
-def _table(planes: list[Tensor], seen: Seen) -> Tensor:
-    return torch.stack([plane.expand(seen.slot.shape) for plane in planes]).flatten(1)
+def _flat(planes: list[Tensor], seen: Seen) -> tuple[Tensor, ...]:
+    return tuple(plane.expand(seen.slot.shape).flatten() for plane in planes)
 
 
 def _marks(

@@ -160,7 +160,7 @@ def _numbers(view: View, bands: Bands) -> Tensor:
     """The number of the band that each pixel shows; 0 where it shows no box."""
     shown = None
     for layer in range(LAYERS):
-        if bands.edges:
+        if bands.outline is None:
             masks = [_below(view.row, edge[:, :, layer, None]) for edge in bands.edges]
         else:
             outline = bands.outline.layer(layer)
@@ -168,11 +168,11 @@ def _numbers(view: View, bands: Bands) -> Tensor:
             hit = over(met.entry, met.leave).mul_(outline.found)
             slopes = edge_slopes(met.entry, met.leave, outline)
             masks = [over(view.slope, slope).mul_(hit) for slope in slopes]
-        before = BANDS * (LAYERS - 1 - layer)
-        number = masks[1]
-        for mask in masks[2:-1]:
-            number = number.add_(mask)
-        number = number.add_(masks[0], alpha=before + 1).sub_(masks[-1], alpha=before + BANDS)
+        first = BANDS * (LAYERS - layer)
+        number = masks[0].mul_(first)
+        for mask in masks[1:-1]:
+            number = number.sub_(mask)
+        number = number.sub_(masks[-1], alpha=first - BANDS + 1)
         shown = number if shown is None else torch.maximum(shown, number)
     assert shown is not None
     return shown
@@ -210,8 +210,9 @@ def _paint(job: Job, tones: Tones, first: Tensor, raster: Raster) -> list[Tensor
     else:
         out = _sky(view, job.hill, tones, planes)
     number = _numbers(view, job.bands)
-    place = number.to(torch.int32).mul_(view.row.shape[3]).add_(job.bands.place)
+    width = view.row.shape[3] * (2 if planes[0] else 1)
     hit = number > 0
+    place = number.clamp_(min=1).to(torch.int32).mul_(-width).add_(job.bands.place)
     return [
         torch.where(hit, taken(shades, place), value)
         for value, shades in zip(out, job.bands.shades, strict=True)

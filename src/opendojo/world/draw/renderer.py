@@ -12,17 +12,26 @@ worlds at a time by the same functions.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from opendojo.clip import Camera
-from opendojo.world.draw.column_bands import Bands, Coats, bands, coated, cut, make_coats
-from opendojo.world.draw.columns import geometry, meet, pick
+from opendojo.world.draw.column_bands import (
+    Bands,
+    Coated,
+    Coats,
+    bands,
+    coated,
+    cut,
+    halved,
+    make_coats,
+)
+from opendojo.world.draw.columns import Picked, Seen, geometry, meet, pick
 from opendojo.world.draw.lens import Fans, Tile, make_rig
 from opendojo.world.draw.look import Look
 from opendojo.world.draw.noise import Noise
@@ -38,11 +47,10 @@ __all__ = ["Renderer"]
 _TILE_PX = 131072
 """Pixels that eager operations work on at a time: few enough for a core's cache, so many that
 threads seldom wait for each other's Python."""
-_EAGER_WORLDS, _COMPILED_WORLDS = 16, 8
+_EAGER_WORLDS, _COMPILED_WORLDS = 16, 16
 """Worlds that a thread draws at a time on a CPU."""
-_OPTIONS: dict[str, Any] = {"realize_opcount_threshold": 50, "realize_reads_threshold": 12}
-"""How much the compiler may hold in registers rather than store: enough for the pixels' stage to be
-one loop. Far more takes it minutes."""
+_STORE = {"realize_opcount_threshold": 8}
+"""Has the compiler store what boxes are made from, of which there are few, not work it out anew."""
 
 
 class Renderer:
@@ -92,11 +100,12 @@ class Renderer:
         self._cameras = torch.arange(self._rig.cameras, device=device)
         if noise != 1.0:
             self._look = dataclasses.replace(look, noise=look.noise * noise)
-        self._painters: list[Any] | None = None
-        self._drawn = False
-        if compiled:
-            options = {**_OPTIONS, "cpp.threads": 1} if host else _OPTIONS
-            self._painters = [_compiled(_paint_fans, options) for _ in self._rig.fans]
+        self._warm = not compiled
+        # shapes stay as they are, so nothing needs to be looked at anew with each call
+        options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+        if host:
+            options |= {"cpp.threads": 1}
+        self._stages = [_stages(fans, options if compiled else None) for fans in self._rig.fans]
 
     @property
     def cameras(self) -> int:
@@ -122,12 +131,10 @@ class Renderer:
             with torch.inference_mode():
                 self._draw(scene, *span, out[span[0] : span[1]])
 
-        if self._painters is not None and not self._drawn:
+        if not self._warm:
             # the compiler is for one thread
-            _alone()
             draw(spans.pop())
-            torch.set_num_threads(self._threads)
-            self._drawn = True
+            self._warm = True
         if self._pool is None:
             for span in spans:
                 draw(span)
@@ -175,90 +182,105 @@ class Renderer:
         if self._noise is not None:
             starts = self._noise.starts(self._seeds[first:last], some.step, self._cameras)
             noise = self._noise.table, starts
-        for i, fans in enumerate(rig.fans):
+        for fans, stages in zip(rig.fans, self._stages, strict=True):
             own = fans.rows(first, last)
-            given = some, look, own, self._raster, self._coats, noise
-            if self._painters is None:
-                _paint_tiles(*given, planes, _TILE_PX if self._small else None)
-            else:
-                for to, value in zip(planes, self._painters[i](*given), strict=True):
-                    half = value.shape[2] < fans.height
-                    _put(to, value, fans.cameras, [top >> half for top in fans.tops])
+            columns = _columns(some, look, own, self._raster, self._coats, stages)
+            for i, tile in enumerate(own.tiles):
+                for chroma in (False, True):
+                    painter = stages.tile(i, chroma)
+                    to = planes[1:] if chroma else planes[:1]
+                    self._paint(own, tile, chroma, columns, noise, painter, to)
 
-
-def _stacks(
-    scene: Scene, look: Look, fans: Fans, raster: Raster, coats: Coats
-) -> tuple[Tensor, Tensor, tuple[Tensor, Bands], tuple[Tensor, Bands]]:
-    """What pixels are painted from: the worlds' tones and first cells; hills and bands of columns,
-    for luma and for chroma."""
-    table = tones_of(scene, look, raster)
-    seen = geometry(scene, fans)
-    coat = coated(scene, look, fans, seen, coats)
-    met = meet(seen, fans)
-    luma, chroma = bands(spread(table), fans, seen, met, coat, pick(met))
-    hills = hill_slopes(fans.bearing, scene, look), hill_slopes(fans.chroma_bearing, scene, look)
-    return table, first_cell(scene, raster), (hills[0], luma), (hills[1], chroma)
-
-
-def _paint_fans(
-    scene: Scene, look: Look, fans: Fans, raster: Raster, coats: Coats,
-    noise: tuple[Tensor, Tensor] | None,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """Everything that fans see, in one go: Y, Cb, Cr of whole fans, uint8 [n, f, rows, w]."""
-    table, first, *stacks = _stacks(scene, look, fans, raster, coats)
-    columns: dict[int, list[list[Tensor]]] = {}
-    for tile in fans.tiles:
-        parts = []
-        for chroma in (False, True):
-            stack = cut(stacks[chroma], slice(None), slice(tile.first, tile.last))
-            parts += _paint_part(tile, chroma, stack, table, first, raster, fans, noise)
-        columns.setdefault(tile.first, []).append(parts)
-    rows = [
-        [torch.cat(plane, 2) for plane in zip(*tiles, strict=True)] for tiles in columns.values()
-    ]
-    return tuple(torch.cat(plane, 1) for plane in zip(*rows, strict=True))
-
-
-def _paint_tiles(
-    scene: Scene, look: Look, fans: Fans, raster: Raster, coats: Coats,
-    noise: tuple[Tensor, Tensor] | None, planes: tuple[Tensor, ...], tile_px: int | None,
-) -> None:  # fmt: skip
-    """Paint tile by tile into `planes`, at most `tile_px` pixels at a time."""
-    table, first, *stacks = _stacks(scene, look, fans, raster, coats)
-    n = len(table)
-    for tile in fans.tiles:
-        cameras = fans.cameras[tile.first : tile.last]
-        for chroma in (False, True):
-            view = tile.chroma if chroma else tile.luma
-            tops = [(top + tile.top) >> chroma for top in fans.tops[tile.first : tile.last]]
-            step = max(1, tile_px // view.slope[0].numel()) if tile_px else n
-            for a in range(0, n, step):
-                part = slice(a, min(a + step, n))
-                stack = cut(stacks[chroma], part, slice(tile.first, tile.last))
-                noisy = noise and (noise[0], noise[1][part])
-                values = _paint_part(
-                    tile, chroma, stack, table[part], first[part], raster, fans, noisy, part
-                )
-                for to, value in zip(planes[1:] if chroma else planes, values, strict=False):
-                    _put(to[part], value, cameras, tops)
-
-
-def _paint_part(
-    tile: Tile, chroma: bool, stack: tuple[Tensor, Bands], table: Tensor, first: Tensor,
-    raster: Raster, fans: Fans, noise: tuple[Tensor, Tensor] | None,
-    worlds: slice = slice(None),
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """A tile of some worlds, in luma or in chroma."""
-    view = tile.chroma if chroma else tile.luma
-    if worlds.stop is not None:
-        view = view.rows(worlds.start, worlds.stop)
-    rows = None
-    if noise is not None and not chroma:
+    def _paint(
+        self, fans: Fans, tile: Tile, chroma: bool, columns: _Columns,
+        noise: tuple[Tensor, Tensor] | None, painter: Any, planes: tuple[Tensor, ...],
+    ) -> None:  # fmt: skip
+        """Paint a tile into `planes`, some worlds at a time."""
+        view, n = tile.chroma if chroma else tile.luma, len(columns.tones)
         cameras = list(fans.cameras[tile.first : tile.last])
-        tops = torch.tensor(fans.tops[tile.first : tile.last], device=table.device)
-        rows = noise[0], noise[1][:, cameras] + (tops + tile.top)
-    job = Job((1, 2) if chroma else (0,), tile.ground, tile.sky, view, *stack)
-    return paint_tile(job, table, first, raster, rows)
+        tops = [top + tile.top for top in fans.tops[tile.first : tile.last]]
+        noisy = None
+        if noise is not None and not chroma:
+            noisy = noise[1][:, cameras] + torch.tensor(tops, device=self._device)
+        step = max(1, _TILE_PX // view.slope[0].numel()) if self._small else n
+        for a in range(0, n, step):
+            part = slice(a, min(a + step, n))
+            stack = columns.chroma if chroma else columns.luma
+            stack = cut(stack, part, slice(tile.first, tile.last))
+            seen_by = view.rows(part.start, part.stop)
+            job = Job((1, 2) if chroma else (0,), tile.ground, tile.sky, seen_by, *stack)
+            rows = None if noise is None or noisy is None else (noise[0], noisy[part])
+            values = painter(job, columns.tones[part], columns.first[part], self._raster, rows)
+            for to, value in zip(planes, values, strict=True):
+                _put(to[part], value, cameras, [top >> chroma for top in tops])
+
+
+class _Stages(NamedTuple):
+    """The steps of drawing, as they are or compiled."""
+
+    boxes: Callable[..., Any]
+    meet: Callable[..., Any]
+    bands: Callable[..., Any]
+    tile: Callable[..., Any]
+    """Of a tile's place among the fans' and whether for chroma: its painter."""
+
+
+class _Columns(NamedTuple):
+    """What pixels of fans are painted from."""
+
+    tones: Tensor
+    first: Tensor
+    """As `paint_tile` takes them."""
+    luma: tuple[Tensor, Bands]
+    chroma: tuple[Tensor, Bands]
+    """Hills and bands."""
+
+
+def _box_stage(scene: Scene, look: Look, fans: Fans, raster: Raster, coats: Coats) -> Any:
+    """The worlds' tones and first cells, what fans see of the boxes, the hills of columns."""
+    seen = geometry(scene, fans)
+    hills = hill_slopes(fans.bearing, scene, look), hill_slopes(fans.chroma_bearing, scene, look)
+    coat = coated(scene, look, fans, seen, coats)
+    tones = tones_of(scene, look, raster)
+    return tones, first_cell(scene, raster), seen, coat, hills
+
+
+def _meet_stage(seen: Seen, fans: Fans) -> tuple[tuple[Tensor, ...], Picked]:
+    met = meet(seen, fans)
+    return (met.entry, met.leave, met.by_u) if fans.level else (), pick(met)
+
+
+def _band_stage(
+    tones: Tensor, fans: Fans, met: tuple[Tensor, ...], picked: Picked, coat: Coated
+) -> tuple[Bands, Bands]:
+    return bands(spread(tones), fans, met, coat, picked)
+
+
+def _columns(
+    scene: Scene, look: Look, fans: Fans, raster: Raster, coats: Coats, stages: _Stages
+) -> _Columns:
+    """The columns' stage."""
+    fans = fans._replace(tiles=())
+    tones, first, seen, coat, hills = stages.boxes(scene, look, fans, raster, coats)
+    luma, chroma = stages.bands(tones, fans, *stages.meet(seen, fans), coat)
+    return _Columns(tones, first, (hills[0], luma), (hills[1], halved(chroma)))
+
+
+def _stages(fans: Fans, options: dict[str, Any] | None) -> _Stages:
+    """The steps of drawing fans; with `options` compiled."""
+    if options is None:
+        return _Stages(_box_stage, _meet_stage, _band_stage, lambda tile, chroma: paint_tile)
+    painters = {
+        (i, chroma): _compiled(paint_tile, options)
+        for i in range(len(fans.tiles))
+        for chroma in (False, True)
+    }
+    return _Stages(
+        _compiled(_box_stage, options | _STORE),
+        _compiled(_meet_stage, options),
+        _compiled(_band_stage, options),
+        lambda tile, chroma: painters[tile, chroma],
+    )
 
 
 def _compiled(stage: Any, options: dict[str, Any]) -> Any:
