@@ -18,9 +18,9 @@ SHORTER = {
     "opendojo world drives": ["--seconds", "4"],
     "opendojo train demo": ["--train.steps", "2", "--loader.batch", "4"],
     "opendojo evaluate --run": ["--roads", "1", "--json"],
-    "opendojo drive r/network": ["--limit-s", "2"],
+    "opendojo drive r": ["--limit-s", "2"],
 }
-"""What the test adds to a command, told by its first three words, so that it takes seconds."""
+"""What the test adds to a command, told by its first words, so that it takes seconds."""
 
 
 def commands() -> list[str]:
@@ -49,17 +49,15 @@ def test_links_lead_somewhere() -> None:
 def test_commands_run_one_after_another(tmp_path: Path) -> None:
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     lines = [line for line in commands() if line.startswith("opendojo ")]
-    shorter = {" ".join(line.split()[:3]) for line in lines} & SHORTER.keys()
-    assert shorter == SHORTER.keys(), "the README no longer has a command that is made shorter here"
     printed = {}
     for line in lines:
-        words = line.split()
-        key = " ".join(words[:3])
-        words += SHORTER.get(key, [])
+        key = next((start for start in SHORTER if line.startswith(f"{start} ")), line)
+        words = line.split() + SHORTER.get(key, [])
         run = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert run.returncode == 0, f"{line}\n{run.stderr}"
         printed[key] = run.stdout
+    assert printed.keys() >= SHORTER.keys(), "a command that is made shorter here is gone"
     drivers = json.loads(printed["opendojo evaluate --run"])["drivers"]
     assert {"network", "stop", "expert"} <= drivers.keys()
-    for made in ("frames", "r/network", "drive.mp4", "w.png"):
+    for made in ("frames", "r", "drive.mp4", "w.png"):
         assert (tmp_path / made).exists()

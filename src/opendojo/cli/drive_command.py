@@ -28,7 +28,7 @@ class DriveArguments(WorldOptions):
     """
 
     run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
-    """Folder of a trained network (`.../network`)."""
+    """Folder of a training run: its network drives."""
     driver: (
         Literal[
             "network", "shuffled", "expert", "replay", "idm", "constant-turn-rate",
