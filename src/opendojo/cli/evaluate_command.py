@@ -38,7 +38,10 @@ class EvaluateArguments(Common):
     """Kinds of towns to take in turn; all of them by default."""
     map: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """A CommonRoad file to drive on in place of towns, among its recorded road users; a folder
-    means all its *.xml; may be repeated."""
+    means all its *.xml; may be repeated. Each set has every file once, from a start and on a way of
+    its own; --roads and --towns do not count."""
+    traffic: Literal["recorded", "drawn"] = "recorded"
+    """With --map: the road users of the file, or traffic as in towns."""
     preset: Literal["clean", "hard", "adversarial"] = "clean"
     """Traffic, looks and faults."""
     roads: int = 5
@@ -111,7 +114,9 @@ def _roads(chosen: EvaluateArguments) -> tuple[tuple[tuple[int, ...], ...], Driv
 
     scenes = held_out(chosen.preset, chosen.towns or TOWNS, chosen.roads, chosen.sets)
     maps = map_files(chosen.map)
-    config = dataclasses.replace(scenes.config, route_m=chosen.route_m, maps=maps)
+    config = dataclasses.replace(
+        scenes.config, route_m=chosen.route_m, maps=maps, traffic=chosen.traffic
+    )
     if maps:  # every file once in each set
         sets = tuple(tuple(range(len(maps) * i, len(maps) * (i + 1))) for i in range(chosen.sets))
         return sets, DriveConfig(world=config, limit_s=chosen.limit_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from opendojo.clip import Camera
@@ -43,7 +44,7 @@ class WorldConfig:
     some 15 MB and half a second."""
     preset: Preset = "clean"
     """Traffic, looks and faults."""
-    maps: tuple[str, ...] = ()
+    maps: tuple[str | Path, ...] = ()
     """CommonRoad files in the place of `towns`, taken in turn; see `maps`."""
     traffic: Literal["recorded", "drawn"] = "recorded"
     """Who drives on `maps`: those in the files, where they have any, or traffic as in towns."""
@@ -76,6 +77,10 @@ class WorldConfig:
             if kind not in TOWNS:
                 near = difflib.get_close_matches(kind, TOWNS, 1) or TOWNS
                 raise ValueError(f"there are no towns of kind {kind!r}: did you mean {near[0]!r}?")
+        if isinstance(self.maps, str | Path):
+            raise ValueError(f"maps={self.maps!r}: give a tuple of files, even of one")
+        if self.traffic not in ("recorded", "drawn"):
+            raise ValueError(f"traffic {self.traffic!r}: give recorded or drawn")
         if not self.towns or self.worlds_per_town < 1:
             raise ValueError("towns needs a kind, and worlds_per_town must be 1 or more")
         if self.preset not in get_args(Preset):

@@ -20,7 +20,8 @@ from opendojo.world.draw.scene import Labels, Scene
 from opendojo.world.draw.sensor import Faults, Sensor
 from opendojo.world.exact import sin_cos
 from opendojo.world.judge import Judge
-from opendojo.world.maps import Starts, recorded, starts_of
+from opendojo.world.map_starts import Starts
+from opendojo.world.maps import recorded, starts_of
 from opendojo.world.planner import Choice, Planner
 from opendojo.world.rig import perturbed
 from opendojo.world.route import Routes
@@ -71,12 +72,17 @@ class World:
         self.towns, self.town = settle(self.seeds, config, self.device)
         whole = torch.tensor(self.seeds, dtype=torch.int64, device=self.device)
         told = starts_of(self.seeds, config, self.device)
+        self._start_m = torch.full((len(seeds),), START_S_M, device=self.device)
+        if told is not None:  # routes do not begin before their first lane
+            self._start_m = torch.where(
+                told.lane >= 0, told.s_m.clamp(0.0, START_S_M), self._start_m
+            )
         self.routes = Routes.draw(
             self.towns, self.town, whole, round(config.route_m + START_S_M),
-            told and (told.lane, (told.s_m - START_S_M).clamp(min=0.0)),
+            told and (told.lane, told.s_m - self._start_m),
         )  # fmt: skip
         self.course = Course.of(self.towns, self.routes)
-        self.traffic: Moving = recorded(self.seeds, config, self.device) or Traffic(
+        self.traffic: Moving = recorded(self.seeds, config, self.towns, self.town, told) or Traffic(
             self.towns, self.town, self.seeds, traffic_of(config), config.step_s
         )
         self.planner, self.judge = Planner(self.towns), Judge(self.towns)
@@ -112,7 +118,7 @@ class World:
         zero = torch.zeros((n, 1), dtype=torch.int64, device=self.device)
         aside = (uniform(seeds, Draw.SIDE, zero + 4000, zero) - 0.5) * 0.5
         skew = (uniform(seeds, Draw.SIDE, zero + 4001, zero) - 0.5) * 0.06
-        s = torch.full((n, 1), START_S_M - VEHICLE.centre_m, device=self.device)
+        s = self._start_m[:, None] - VEHICLE.centre_m
         here = self.course.at(s)
         x, y, cos, sin = self.routes.place(s, aside)
         ego = still_ego(
@@ -122,9 +128,9 @@ class World:
         speed = here.pace_mps[:, 0] * _START_SHARE
         if told is not None:
             speed = torch.where(told.speed_mps >= 0.0, told.speed_mps, speed)
+            ego = told.put(ego)
         ego = dataclasses.replace(ego, speed_mps=speed)
-        middle_m = torch.full((n,), START_S_M, device=self.device)
-        located = self._along(ego, middle_m)
+        located = self._along(ego, self._start_m)
         step = torch.zeros(n, dtype=torch.int64, device=self.device)
         traffic = self.traffic.start(self._neighbour(ego, *located))
         return State(ego=ego, traffic=traffic, step=step, s_m=located[0], d_m=located[1])
@@ -251,7 +257,7 @@ class World:
     @property
     def route_m(self) -> Tensor:
         """Way along the route that is the whole of it, float32 [n]."""
-        return (self.routes.goal_m - START_S_M).clamp(max=self.config.route_m)
+        return (self.routes.goal_m - self._start_m).clamp(max=self.config.route_m)
 
     @property
     def off_road(self) -> Tensor:

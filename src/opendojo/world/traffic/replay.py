@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -23,17 +24,30 @@ class Replay:
     """Plays back tracks, with the same `start` and `step` as `Traffic`.
 
     Args:
-        tracks: columns [n, t, a] of `Agents`, instant by instant; `lane` -1 where unknown.
-        signals: what lights show, int64 [n, t, signals]; none where left out.
+        tracks: columns [recordings, t, a] of `Agents`, instant by instant; `lane` -1 where unknown.
+        signals: what lights show, int64 [recordings, t, signals], or a function that tells it of
+            steps [n]; none where left out.
+        which: each world's recording, int64 [n]; in order where left out.
+        first: the instant at which each world begins, int64 [n]; the first where left out.
     """
 
-    def __init__(self, tracks: Agents, signals: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        tracks: Agents,
+        signals: Tensor | Callable[[Tensor], Tensor] | None = None,
+        *,
+        which: Tensor | None = None,
+        first: Tensor | None = None,
+    ) -> None:
         if tracks.x_m.ndim != 3 or tracks.x_m.shape[1] == 0:
-            raise ValueError(f"tracks are [worlds, instants, agents], not {tracks.x_m.shape}")
+            raise ValueError(f"tracks are [recordings, instants, agents], not {tracks.x_m.shape}")
         self.tracks = tracks
         n, instants = tracks.x_m.shape[:2]
-        none = torch.zeros((n, instants, 0), dtype=torch.int64, device=tracks.x_m.device)
+        device = tracks.x_m.device
+        none = torch.zeros((n, instants, 0), dtype=torch.int64, device=device)
         self._signals = none if signals is None else signals
+        self._which = torch.arange(n, device=device) if which is None else which
+        self._first = torch.zeros_like(self._which) if first is None else first
 
     @property
     def instants(self) -> int:
@@ -51,12 +65,13 @@ class Replay:
 
     def signals(self, step: Tensor) -> Tensor:
         """What the lights show at steps [n]: int64 [n, signals]; at the end they stay."""
-        at = step.clamp(0, self.instants - 1)
-        return self._signals[torch.arange(len(step), device=step.device), at]
+        if not isinstance(self._signals, Tensor):
+            return self._signals(step)
+        return self._signals[self._which, (step + self._first).clamp(0, self.instants - 1)]
 
     def _at(self, step: Tensor) -> ReplayState:
-        world = torch.arange(len(step), device=step.device)
-        at = step.clamp(0, self.instants - 1)
-        agents = Agents(**{f.name: getattr(self.tracks, f.name)[world, at] for f in fields(Agents)})
-        there = (step < self.instants)[:, None]
+        now = step + self._first
+        row = self._which, now.clamp(0, self.instants - 1)
+        agents = Agents(**{f.name: getattr(self.tracks, f.name)[row] for f in fields(Agents)})
+        there = (now < self.instants)[:, None]
         return ReplayState(agents=replace(agents, mask=agents.mask & there))
