@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,12 @@ def _energy_lines(energy: Mapping[str, Any] | None) -> list[str]:
     if energy is None or energy.get("joules") is None:
         return [*lines, "Not known: no energy was written down for this run.", ""]
     how = "measured" if energy["measured"] else "estimated"
+    between = "the range was not kept"
+    if energy["low"] is not None:
+        between = f"{energy['low']:,.0f} to {energy['high']:,.0f}"
     return [
         *lines,
-        f"{energy['joules']:,.0f} J ({energy['low']:,.0f} to {energy['high']:,.0f}), {how}: "
+        f"{energy['joules']:,.0f} J ({between}), {how}: "
         f"{energy['method']}. Counted: {_told(energy.get('scope'))}. Not counted: "
         f"{', '.join(energy.get('excludes') or ['not told'])}.",
         "",
@@ -169,14 +173,26 @@ def _energy(run: Path) -> dict[str, Any] | None:
         same = Path(report.get("train", {}).get("run", "")).name == run.name
         if "energy" in report and same:
             return report["energy"]
-    rows = (run / "metrics.jsonl").read_text().splitlines() if _there(run) else []
-    last = json.loads(rows[-1]) if rows else {}
-    energy = last.get("energy")
-    return energy if isinstance(energy, dict) else None
+    return _logged_energy(run)
 
 
-def _there(run: Path) -> bool:
-    return (run / "metrics.jsonl").is_file()
+def _logged_energy(run: Path) -> dict[str, Any] | None:
+    """The median of the logged joules per frame times the frames."""
+    path, done = run / "metrics.jsonl", _json(run / "done.json")
+    if done is None or not path.is_file():
+        return None
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    known = [row for row in rows if row.get("joules_per_frame") is not None]
+    if not known:
+        return None
+    each = statistics.median(row["joules_per_frame"] for row in known)
+    return {
+        "joules": each * done["frames"],
+        "low": None,
+        "high": None,
+        "measured": all(row.get("energy_measured") for row in known),
+        "method": f"{known[-1].get('energy_method')}, median of {len(known)} logged steps",
+    }
 
 
 def _json(path: Path) -> dict[str, Any] | None:
