@@ -1,19 +1,20 @@
-"""Somebody else's network, first example: a ResNet-18 of timm that plans from one instant.
+"""Somebody else's network, first example: ResNet-18 that plans from one instant.
 
-    pip install timm
+    pip install transformers
     PYTHONPATH=examples opendojo train demo --network resnet_path:factory --stores s --run r
 
 A trainee is any `torch.nn.Module` whose `forward(batch)` returns named losses. This one looks at
-every camera with one shared ResNet, averages what the cameras say, adds the speed, and plans a path
-for each instant of the window by itself. Nothing in it is of OpenDojo but the graph for export.
+every camera with one shared ResNet-18 (He et al., CVPR 2016, built by Hugging Face transformers from
+a configuration), averages what the cameras say, adds the speed, and plans a path for each instant
+of the window by itself. Nothing in it is of OpenDojo but the batch and the graph for export.
 """
 
 from __future__ import annotations
 
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import ResNetConfig, ResNetModel
 
 from opendojo.loader import Batch
 from opendojo.model.export import Graph, Port
@@ -28,15 +29,17 @@ class ResNetPath(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backbone = timm.create_model("resnet18", pretrained=False, num_classes=0)
-        self.head = nn.Sequential(
-            nn.Linear(self.backbone.num_features + 2, 128), nn.ReLU(), nn.Linear(128, 2 * POINTS)
+        config = ResNetConfig(
+            layer_type="basic", depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512]
         )
+        self.backbone = ResNetModel(config)
+        self.head = nn.Sequential(nn.Linear(512 + 2, 128), nn.ReLU(), nn.Linear(128, 2 * POINTS))
 
     def plan(self, rgb: Tensor, camera_mask: Tensor, speed_mps: Tensor, known: Tensor) -> Tensor:
         """uint8 [n, c, 3, h, w], bool [n, c], [n] and bool [n] to a path [n, p, 2] in metres."""
         n, cameras = camera_mask.shape
-        seen = self.backbone(rgb.flatten(0, 1).float() / 127.5 - 1.0).view(n, cameras, -1)
+        pictures = rgb.flatten(0, 1).float() / 127.5 - 1.0
+        seen = self.backbone(pictures).pooler_output.view(n, cameras, -1)
         there = camera_mask[..., None].to(seen.dtype)
         mean = (seen * there).sum(1) / there.sum(1).clamp(min=1.0)
         told = torch.stack([torch.where(known, speed_mps, 0.0) / 10.0, known.to(seen.dtype)], 1)

@@ -11,12 +11,14 @@ and out as tensors. What is exported is compared with the network itself on rand
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import json
+import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,8 @@ __all__ = [
     "export_program",
 ]
 
-OPSET = 20
-"""Version of ONNX's operators. Set by what runtimes in the field take, not by what is newest."""
+OPSET = 23
+"""Version of ONNX's operators: the newest that PyTorch 2.13 says its exporter is made for."""
 _BIG_BYTES = 1_500_000_000
 """A protobuf ends at 2 GB: weights beyond this go to a file of their own beside the graph."""
 _EXPORT_ROWS = 3
@@ -127,8 +129,7 @@ def export_onnx(graph: Graph, path: Path | str, meta: Mapping[str, Any] | None =
     generator = torch.Generator().manual_seed(0)
     feeds = graph.draw(_EXPORT_ROWS, generator)
     big = _bytes(graph.module) > _BIG_BYTES
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter, on its own inner workings
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             graph.module.eval(),
             tuple(feeds[port.name] for port in graph.inputs),
@@ -224,6 +225,20 @@ def _described(graph: Graph, meta: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _bytes(module: nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in module.parameters())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what the exporter says of its own inner workings, and that torchvision is absent."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _needed(first: str, *others: str) -> Any:
