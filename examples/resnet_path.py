@@ -4,9 +4,9 @@
     PYTHONPATH=examples opendojo train demo --network resnet_path:factory --stores s --run r
 
 A trainee is any `torch.nn.Module` whose `forward(batch)` returns named losses. This one looks at
-every camera with one shared ResNet-18 (He et al., CVPR 2016, built by Hugging Face transformers from
-a configuration), averages what the cameras say, adds the speed, and plans a path for each instant
-of the window by itself. Nothing in it is of OpenDojo but the batch and the graph for export.
+every camera with one shared ResNet-18 (He et al., CVPR 2016; Hugging Face transformers builds it
+from a configuration), averages what the cameras say, adds the speed, and plans a path for each
+instant of the window by itself. Nothing in it is of OpenDojo but batch and graph.
 """
 
 from __future__ import annotations

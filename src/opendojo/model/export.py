@@ -229,7 +229,7 @@ def _bytes(module: nn.Module) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what the exporter says of its own inner workings, and that torchvision is absent."""
+    """Keep back what the exporter says of itself, and that torchvision is absent."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
