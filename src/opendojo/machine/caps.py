@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -150,7 +150,7 @@ def set_all(caps: Sequence[Cap], watts: float) -> None:
 
 
 @contextlib.contextmanager
-def kept(caps: Sequence[Cap]) -> Iterator[None]:
+def kept(caps: Sequence[Cap]) -> Generator[None]:
     """Put the caps back at the end of the block, whatever ends it.
 
     Raises `NoRights` before the block where a cap may not be set: each is set to what it is.
@@ -184,7 +184,7 @@ def _put_back(former: Sequence[tuple[Cap, float]]) -> None:
 
 
 @contextlib.contextmanager
-def _signals_raised() -> Iterator[None]:
+def _signals_raised() -> Generator[None]:
     """Let SIGTERM and SIGHUP end the block as Ctrl-C does, where nobody else handles them."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -204,7 +204,7 @@ def _signals_raised() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _guarded(former: Sequence[tuple[Cap, float]]) -> Iterator[None]:
+def _guarded(former: Sequence[tuple[Cap, float]]) -> Generator[None]:
     """A process in a session of its own that puts the caps back when this one dies."""
     told = json.dumps([{**cap.record(), "watts": watts} for cap, watts in former])
     command = [sys.executable, "-m", "opendojo.machine.caps", told]

@@ -152,8 +152,9 @@ def measure_command(command: Sequence[str], frames: int | None = None) -> Work:
                 '"frames" (and "seconds", where start-up should not count)'
             )
         if isinstance(told.get("energy"), dict):
-            own = dict(told["energy"])
-            energy = Energy(**{**own, "excludes": tuple(own.get("excludes", ()))})
+            own: dict[str, Any] = dict(told["energy"])
+            own["excludes"] = tuple(own.get("excludes", ()))
+            energy = Energy(**own)
         seconds = told.get("seconds") or energy.wall_s
         return Trial(frames=count, seconds=float(seconds), energy=energy)
 

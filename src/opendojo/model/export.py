@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,8 @@ def export_program(graph: Graph, path: Path | str, meta: Mapping[str, Any] | Non
         )
     buffer = io.BytesIO()
     extra = {META: json.dumps(_described(graph, meta))}
-    torch.export.save(program, buffer, extra_files=extra)
+    with _quiet():
+        torch.export.save(program, buffer, extra_files=extra)
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(buffer.getvalue())
     os.replace(part, path)  # noqa: PTH105
@@ -228,7 +229,7 @@ def _bytes(module: nn.Module) -> int:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> Generator[None]:
     """Keep back what the exporter says of itself, and that torchvision is absent."""
     log = logging.getLogger("torch.onnx")
     level = log.level

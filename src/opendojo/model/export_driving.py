@@ -136,11 +136,11 @@ class _Plan(nn.Module):
         self, queue: Tensor, speed_mps: Tensor, speed_mask: Tensor, filled: Tensor
     ) -> Tensor:
         """[n, t, d] and [n, t] to the path [n, p, 2] in metres."""
-        gru = self.memory
-        state = queue.new_zeros(queue.shape[0], gru.hidden_size)
-        told = F.linear(queue, gru.weight_ih_l0, gru.bias_ih_l0)
+        weight = self.memory.get_parameter
+        state = queue.new_zeros(queue.shape[0], self.memory.hidden_size)
+        told = F.linear(queue, weight("weight_ih_l0"), weight("bias_ih_l0"))
         for i in range(_T):
-            kept = F.linear(state, gru.weight_hh_l0, gru.bias_hh_l0)
+            kept = F.linear(state, weight("weight_hh_l0"), weight("bias_hh_l0"))
             (reset, update, new), (r, z, n) = told[:, i].chunk(3, 1), kept.chunk(3, 1)
             update = torch.sigmoid(update + z)
             new = torch.tanh(new + torch.sigmoid(reset + r) * n)
