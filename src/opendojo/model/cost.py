@@ -1,14 +1,17 @@
 """What a network costs: parameters, arithmetic per frame, memory, counted on the real operators.
 
 Nothing is computed for it: the network is built on torch's meta device, which knows shapes alone.
+
+    python -c "from opendojo.model import networks_page; print(networks_page(), end='')"
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from opendojo.model.motion import Motion
@@ -30,11 +33,13 @@ class Cost:
     encoder_parameters: int
     """Those of them that look at single pictures."""
     flops_per_frame: float
-    """Of a forward pass, per frame of one camera."""
+    """To drive: encode, recall and plan, forward, per frame of one camera."""
+    beside_flops_per_frame: float
+    """The bird's-eye grid and the forecast, forward, per frame."""
     state_bytes: int
     """Weights, gradients and AdamW's averages in fp32."""
     activation_bytes_per_frame: float
-    """What a training step keeps for the way back, per frame, in fp32; no recomputation."""
+    """What a training step keeps for the way back, all heads, per frame; fp32, nothing recomputed."""
 
 
 def parameters(config: NetConfig) -> int:
@@ -44,11 +49,11 @@ def parameters(config: NetConfig) -> int:
 
 
 def flops_per_frame(config: NetConfig) -> float:
-    """Floating point operations of a forward pass per frame of one camera.
+    """Floating point operations of encode, recall and plan per frame of one camera.
 
     A multiply and an add are two. Matrix products, convolutions and attention are counted, the rest
-    (a few hundredths) is not. The memory, the plan, the grid and the forecast are included, over a
-    window of eight steps with every camera there; a training step takes about three times as many.
+    (a few hundredths) is not, nor are sub-scores before they are trained (as little). Over a window
+    of eight steps with every camera there; backward takes about twice as many.
     """
     return cost(config).flops_per_frame
 
@@ -57,55 +62,91 @@ def cost(config: NetConfig) -> Cost:
     """All of it."""
     with torch.device("meta"):
         network = DrivingNet(config)
-    t, c = MEMORY_STEPS, len(config.cameras)
-    kept: dict[int, int] = {}
+        frames = MEMORY_STEPS * len(config.cameras)
+        driving = _flops(lambda: _run(network, whole=False)) / frames
+        kept: dict[int, tuple[int, Tensor]] = {}  # tensors are kept, or places would come twice
 
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
-        alive.append(tensor)
-        return tensor
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = (storage.nbytes(), tensor)
+            return tensor
 
-    alive: list[Tensor] = []  # so that no address is given twice
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with FlopCounterMode(display=False) as counter, hooks, torch.device("meta"):
-        shape = (1, t, c, 6, config.height_px // 2, config.width_px // 2)
-        frames, there = torch.zeros(shape, dtype=torch.uint8), torch.ones(1, c, dtype=torch.bool)
-        motion = Motion.of(torch.zeros(1, t))
-        network(frames, there, torch.zeros(1, c, 16), motion, ground=not config.blind)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            every = _flops(lambda: _run(network, whole=True)) / frames
     weights = {p.untyped_storage()._cdata for p in network.parameters()}
-    activations = sum(size for place, size in kept.items() if place not in weights)
+    activations = sum(size for place, (size, _) in kept.items() if place not in weights)
     count = _count(network)
     return Cost(
         parameters=count,
         encoder_parameters=0 if network.eyes is None else _count(network.eyes.trunk),
-        flops_per_frame=counter.get_total_flops() / (t * c),
+        flops_per_frame=driving,
+        beside_flops_per_frame=every - driving,
         state_bytes=_STATE_BYTES * count,
-        activation_bytes_per_frame=activations / (t * c),
+        activation_bytes_per_frame=activations / frames,
     )
 
 
-def _count(module: torch.nn.Module) -> int:
+def _run(network: DrivingNet, whole: bool) -> None:
+    config, t = network.config, MEMORY_STEPS
+    c = len(config.cameras)
+    shape = (1, t, c, 6, config.height_px // 2, config.width_px // 2)
+    frames, there = torch.zeros(shape, dtype=torch.uint8), torch.ones(1, c, dtype=torch.bool)
+    motion, until = Motion.of(torch.zeros(1, t)), None if whole else 0
+    network(frames, there, torch.zeros(1, c, 16), motion, forecast_until=until, ground=whole)
+
+
+def _flops(run: Callable[[], None]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+_HEAD = """# Networks
+
+One dial, `NetConfig.size`. All sizes have the same parts: an encoder of single pictures (`resnet`, or `regnet`, or any
+backbone of timm as `timm:NAME`), bird's-eye queries that read the cameras by the geometry of their rays, a feature queue by
+time and by distance, a vocabulary of trajectories with an imitation head and one head for each of the judge's sub-scores,
+a bird's-eye grid (occupancy, road, agents), a forecast of the front picture, own motion. No weight belongs to a slot of the rig.
+
+This page is generated by `opendojo.model.networks_page`; a test holds it against what is counted.
+Counted on 3 cameras of 128x64 and windows of 8 instants, not measured: parameters in millions; MFLOP of a forward pass per
+frame of one camera (a multiply and an add are two), to drive and for grid and forecast beside; scene tokens by their length;
+candidates of the vocabulary; MiB of the weights in fp32, of the training state (weights, gradients, AdamW's averages), and of what a
+training step keeps per frame.
+
+| size | encoder | parameters, M | of the encoder, M | MFLOP to drive | MFLOP beside | scene | candidates | weights, MiB | state, MiB | kept per frame, MiB |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
 def networks_page() -> str:
-    """The page `docs/networks.md`; a test holds it against what is counted."""
-    rows = []
-    for encoder in ("resnet", "regnet"):
-        for size in SIZES:
-            config = NetConfig(size=size, encoder=encoder)
-            found = cost(config)
-            from_vocabulary = DrivingNetVocabulary(config)
-            rows.append(
-                f"| {size} | {encoder} | {found.parameters / 1e6:,.2f} | "
-                f"{found.encoder_parameters / 1e6:,.2f} | {found.flops_per_frame / 1e6:,.1f} | "
-                f"{config.tokens} x {config.widths.token} | {from_vocabulary} | "
-                f"{4 * found.parameters / 2**20:,.1f} | {found.state_bytes / 2**20:,.0f} | "
-                f"{found.activation_bytes_per_frame / 2**20:,.2f} |"
-            )
-    return "\n".join(rows)
+    """The page `docs/networks.md`."""
+    return _HEAD + "".join(
+        _row(NetConfig(size=size, encoder=encoder))
+        for size in SIZES
+        for encoder in ("resnet", "regnet")
+    )
 
 
-def DrivingNetVocabulary(config: NetConfig) -> int:
-    return 0
+def _row(config: NetConfig) -> str:
+    found = cost(config)
+    with torch.device("meta"):
+        candidates = len(DrivingNet(replace(config, blind=True)).plan_head.vocabulary)
+    columns = (
+        config.size,
+        config.encoder,
+        f"{found.parameters / 1e6:,.2f}",
+        f"{found.encoder_parameters / 1e6:,.2f}",
+        f"{found.flops_per_frame / 1e6:,.1f}",
+        f"{found.beside_flops_per_frame / 1e6:,.1f}",
+        f"{config.tokens} x {config.widths.token}",
+        f"{candidates}",
+        f"{4 * found.parameters / 2**20:,.1f}",
+        f"{found.state_bytes / 2**20:,.0f}",
+        f"{found.activation_bytes_per_frame / 2**20:,.2f}",
+    )
+    return f"| {' | '.join(columns)} |\n"

@@ -173,7 +173,7 @@ class PlanHead(nn.Module):
     def judges(self) -> bool:
         """Whether sub-scores were ever trained: their last layers are no longer zero."""
         weight = self.worth.weight
-        return weight.is_meta or bool(weight.any())
+        return not weight.is_meta and bool(weight.any())
 
     def choose(
         self, regressed_m: Tensor, candidates: Trajectories, gap: Tensor, imitation: Tensor,

@@ -82,28 +82,28 @@ class Widths:
 
 _SIZES: dict[Size, Widths] = {
     "nano": Widths(
-        stem=16, stages=(32, 96), depths=(1, 1), group=16, cells=(4, 8), places=_SPARSE, token=64,
-        heads=4, layers=1, attends=False, past=16, squeeze=16, hidden=128, rank=32, levels=6,
+        stem=16, stages=(24, 64), depths=(1, 1), group=16, cells=(4, 8), places=_SPARSE, token=64,
+        heads=4, layers=1, attends=False, past=16, squeeze=16, hidden=160, rank=32, levels=6,
         dense=16, forecast=24,
     ),
     "tiny": Widths(
-        stem=24, stages=(48, 128), depths=(1, 2), group=16, cells=(4, 8), places=_SPARSE, token=128,
-        heads=8, layers=1, attends=True, past=32, squeeze=32, hidden=256, rank=48, levels=7,
+        stem=24, stages=(32, 80), depths=(1, 2), group=16, cells=(4, 8), places=_SPARSE, token=128,
+        heads=8, layers=1, attends=True, past=32, squeeze=32, hidden=768, rank=48, levels=7,
         dense=32, forecast=32,
     ),
     "small": Widths(
-        stem=48, stages=(96, 256, 512), depths=(2, 4, 4), group=32, cells=None, places=_DENSE,
+        stem=48, stages=(96, 224, 448), depths=(2, 4, 4), group=32, cells=None, places=_DENSE,
         token=256, heads=8, layers=2, attends=True, past=64, squeeze=32, hidden=768, rank=96,
         levels=9, dense=64, forecast=48,
     ),
     "base": Widths(
-        stem=96, stages=(192, 512, 1024), depths=(3, 8, 8), group=64, cells=None, places=_DENSE,
-        token=768, heads=12, layers=6, attends=True, past=128, squeeze=48, hidden=1536, rank=192,
+        stem=64, stages=(128, 384, 768), depths=(3, 6, 8), group=64, cells=None, places=_DENSE,
+        token=640, heads=10, layers=6, attends=True, past=128, squeeze=48, hidden=1536, rank=192,
         levels=9, dense=128, forecast=64,
     ),
     "large": Widths(
-        stem=160, stages=(320, 960, 2048), depths=(4, 14, 14), group=80, cells=None, places=_DENSE,
-        token=1536, heads=16, layers=14, attends=True, past=256, squeeze=64, hidden=3072, rank=256,
+        stem=128, stages=(256, 768, 1536), depths=(4, 10, 12), group=64, cells=None, places=_DENSE,
+        token=1408, heads=16, layers=12, attends=True, past=256, squeeze=64, hidden=3072, rank=256,
         levels=9, dense=256, forecast=96,
     ),
 }  # fmt: skip
