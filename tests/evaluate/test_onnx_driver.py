@@ -30,7 +30,7 @@ def network() -> DrivingNet:
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return World([1_000_000], WORLD)
+    return World([1_000_000, 1_000_001], WORLD)
 
 
 def exported(network: DrivingNet, **meta: object) -> Exported:
@@ -63,8 +63,8 @@ def test_it_plans_as_the_network_does_from_the_first_instant_on(
 def test_it_drives_in_closed_loop_and_tells_its_latency(network: DrivingNet, world: World) -> None:
     config = DriveConfig(world=WORLD, limit_s=1.5, windows=False)
     driver = OnnxDriver(exported(network))
-    drives = drive(driver, [1_000_000], config, world=world)
-    same = drive(NetworkDriver(network), [1_000_000], config, world=world)
+    drives = drive(driver, world.seeds, config, world=world)
+    same = drive(NetworkDriver(network), world.seeds, config, world=world)
     assert drives.driver == "network"
     assert drives.routes[0].completion == pytest.approx(same.routes[0].completion, rel=1e-3)
     told = driver.latency()
@@ -80,8 +80,8 @@ def test_percentiles_are_of_the_instants() -> None:
 
 def test_another_rig_and_a_part_of_a_network_are_refused(network: DrivingNet, world: World) -> None:
     driver = OnnxDriver(exported(network))
-    frames = torch.zeros(1, 2, 6, 32, 64, dtype=torch.uint8)
+    frames = torch.zeros(2, 2, 6, 32, 64, dtype=torch.uint8)
     with pytest.raises(ValueError, match="the rig has 2 cameras of 128x64"):
-        driver.act(Observation(frames=frames, speed_mps=torch.zeros(1), world=world))
+        driver.act(Observation(frames=frames, speed_mps=torch.zeros(2), world=world))
     with pytest.raises(ValueError, match="its part `plan`"):
         OnnxDriver(exported(network, graph="plan"))

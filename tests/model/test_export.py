@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from opendojo.model import DrivingNet, NetConfig
+from opendojo.model import DrivingNet, Motion, NetConfig
 from opendojo.model.export import Graph, Port, check_parity, export_onnx, export_program
 from opendojo.model.export_driving import driving_meta, half_graphs, step_graph
 from opendojo.model.export_run import open_exported
@@ -21,7 +21,7 @@ def network(**dials: object) -> DrivingNet:
     net = DrivingNet(NetConfig(**dials))  # type: ignore[arg-type]
     for weights in net.parameters():
         if not bool(weights.any()):
-            nn.init.normal_(weights, std=0.1)
+            nn.init.normal_(weights, std=0.05)
     return net.eval()
 
 
@@ -60,12 +60,14 @@ def test_the_step_is_the_networks_own_way_through_its_window(small: DrivingNet, 
     feeds["filled"] = (torch.arange(8, 0, -1) <= count).expand(3, -1)
     told = graph.run(feeds)
     with torch.inference_mode():
-        scene = small.encode(feeds["frames"], feeds["camera_mask"])
+        scene = small.encode(feeds["frames"], feeds["camera_mask"], feeds["lens"])
         queue = torch.cat([feeds["past"], scene[:, None]], 1)[:, -count:]
-        speed, known = feeds["speed_mps"][:, -count:], feeds["speed_mask"][:, -count:]
-        path_m = small.plan(small.recall(queue, speed, known))[:, -1]
-    torch.testing.assert_close(told["scene"], scene, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(told["path_m"], path_m, rtol=1e-5, atol=1e-4)
+        names = ("time_s", "speed_mps", "speed_mask", "command")
+        motion = Motion(**{name: feeds[name][:, -count:] for name in names})
+        memory = small.recall(queue, motion)
+        path_m = small.plan(memory[:, -1:], motion.last()).path_m[:, 0]
+    torch.testing.assert_close(told["scene"], scene, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(told["path_m"], path_m, rtol=1e-4, atol=1e-4)
 
 
 def test_an_absent_camera_and_an_empty_queue_have_no_say(small: DrivingNet) -> None:
@@ -77,8 +79,9 @@ def test_an_absent_camera_and_an_empty_queue_have_no_say(small: DrivingNet) -> N
     other["frames"][:, 1] = 77
     other["past"][:, :5] = 9.0
     other["speed_mps"][:, :5] = 3.0
+    other["time_s"][:, :5] = -4.0
     assert torch.equal(graph.run(feeds)["path_m"], graph.run(other)["path_m"])
-    other["past"][:, 5] += 1.0
+    other["past"][:, 5:] += 1.0
     assert not torch.equal(graph.run(feeds)["path_m"], graph.run(other)["path_m"])
 
 

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from opendojo.evaluate.driver import Observation
 from opendojo.evaluate.follow import FollowConfig, follow
+from opendojo.loader.lens import lens_rows
 from opendojo.model.export_run import Exported
+from opendojo.world import WorldConfig
 
 __all__ = ["WARM_UP", "OnnxDriver", "percentiles"]
 
@@ -50,6 +52,7 @@ class OnnxDriver:
         self._count = 0
         self._past = torch.zeros(n, steps - 1, *meta["scene_shape"])
         self._speed_mps = torch.zeros(n, steps)
+        self._command = torch.zeros(n, steps, dtype=torch.int64)
 
     def act(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Look, plan, follow."""
@@ -58,8 +61,11 @@ class OnnxDriver:
         assert frames is not None, "an exported network sees"
         self._check(frames)
         self._speed_mps = torch.cat([self._speed_mps[:, 1:], speed_mps.cpu()[:, None]], 1)
+        # the world counts its commands from 0, the network keeps 0 for an unknown one
+        command = (observation.world.command + 1).cpu()[:, None]
+        self._command = torch.cat([self._command[:, 1:], command], 1)
         self._count = min(self._count + 1, self._speed_mps.shape[1])
-        found = self.exported.run(self._feeds(frames))
+        found = self.exported.run(self._feeds(frames, observation.world.config))
         self._past = torch.cat([self._past[:, 1:], found["scene"][:, None]], 1)
         path_m = found["path_m"].to(speed_mps.device)
         control = follow(path_m, self._times_s.to(path_m), speed_mps, self.follower)
@@ -70,15 +76,20 @@ class OnnxDriver:
         """Percentiles of the time per instant in milliseconds, the warm-up left out."""
         return percentiles(self.seconds[WARM_UP:])
 
-    def _feeds(self, frames: Tensor) -> dict[str, Tensor]:
+    def _feeds(self, frames: Tensor, world: WorldConfig) -> dict[str, Tensor]:
         n, steps = self._speed_mps.shape
+        rows = lens_rows(world.cameras, [camera.name for camera in world.cameras])
+        time_s = torch.arange(steps, dtype=torch.float64) * world.step_s
         filled = (torch.arange(steps, 0, -1) <= self._count).expand(n, -1)
         return {
             "frames": frames.cpu().contiguous(),
             "camera_mask": torch.ones(n, frames.shape[1], dtype=torch.bool),
+            "lens": torch.from_numpy(rows).expand(n, -1, -1).contiguous(),
             "past": self._past,
+            "time_s": time_s.expand(n, -1).contiguous(),
             "speed_mps": self._speed_mps,
             "speed_mask": filled.contiguous(),
+            "command": self._command,
             "filled": filled.contiguous(),
         }
 

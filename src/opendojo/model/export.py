@@ -126,19 +126,16 @@ def export_onnx(graph: Graph, path: Path | str, meta: Mapping[str, Any] | None =
     """
     path = Path(path)
     onnx = _needed("onnx", "onnxscript")
-    generator = torch.Generator().manual_seed(0)
-    feeds = graph.draw(_EXPORT_ROWS, generator)
+    exported = _exported(graph)
     big = _bytes(graph.module) > _BIG_BYTES
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            graph.module.eval(),
-            tuple(feeds[port.name] for port in graph.inputs),
+            exported,
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
             input_names=[port.name for port in graph.inputs],
             output_names=list(graph.outputs),
-            dynamic_shapes=_shapes(graph),
         )
     assert program is not None
     program.model.metadata_props[META] = json.dumps(_described(graph, meta))
@@ -156,12 +153,7 @@ def export_onnx(graph: Graph, path: Path | str, meta: Mapping[str, Any] | None =
 def export_program(graph: Graph, path: Path | str, meta: Mapping[str, Any] | None = None) -> Path:
     """Write a graph as an exported program of PyTorch (`torch.export`)."""
     path = Path(path)
-    feeds = graph.draw(_EXPORT_ROWS, torch.Generator().manual_seed(0))
-    arguments = tuple(feeds[port.name] for port in graph.inputs)
-    with torch.no_grad():
-        program = torch.export.export(
-            graph.module.eval(), arguments, dynamic_shapes=_shapes(graph), strict=False
-        )
+    program = _exported(graph)
     buffer = io.BytesIO()
     extra = {META: json.dumps(_described(graph, meta))}
     with _quiet():
@@ -211,9 +203,19 @@ def _difference(mine: Tensor, theirs: Tensor) -> float:
     return float("inf") if bool(share.isnan().any()) else float(share.max())
 
 
-def _shapes(graph: Graph) -> Any:
+def _exported(graph: Graph) -> torch.export.ExportedProgram:
+    """The module as a program whose batch is free.
+
+    Traced strictly, by reading its bytecode: else `len(tensor)`, which must give a plain number,
+    fixes the batch to that of the example.
+    """
+    feeds = graph.draw(_EXPORT_ROWS, torch.Generator().manual_seed(0))
+    arguments = tuple(feeds[port.name] for port in graph.inputs)
     batch = torch.export.Dim("batch", min=1)
-    return tuple({0: batch} for _ in graph.inputs)
+    shapes = ({0: batch},) * len(arguments)
+    module = graph.module.eval()
+    with torch.no_grad():
+        return torch.export.export(module, arguments, dynamic_shapes=shapes, strict=True)
 
 
 def _described(graph: Graph, meta: Mapping[str, Any] | None) -> dict[str, Any]:
