@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import json
 import sys
 from dataclasses import dataclass
 from inspect import cleandoc
@@ -50,10 +52,9 @@ def run(arguments: list[str]) -> int:
         raise ValueError("--rows must be at least 1, --instants at least 0")
     from opendojo.model.export_card import card_markdown, make_card, network_folder
     from opendojo.store.atomic import write_json
-    from opendojo.train import load_network
 
     folder = network_folder(chosen.run)
-    graphs, meta = _graphs(load_network(folder), halves=chosen.halves)
+    graphs, meta = _graphs(_network(folder), halves=chosen.halves)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     progress = Progress()
     files, parity, latency = _write(chosen, graphs, meta, progress)
@@ -73,6 +74,13 @@ def run(arguments: list[str]) -> int:
     chosen.out.with_suffix(".md").write_text(card_markdown(card))
     _show(chosen, card)
     return 0
+
+
+def _network(folder: Path) -> Any:
+    """Our network, or somebody else's trainee where the run says what makes it."""
+    train: Any = importlib.import_module("opendojo.train")
+    net = json.loads((folder / "config.json").read_text()).get("net", {})
+    return train.load_trainee(folder) if "factory" in net else train.load_network(folder)
 
 
 def _graphs(network: Any, *, halves: bool) -> tuple[list[Graph], dict[str, Any]]:
