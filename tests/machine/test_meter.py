@@ -8,30 +8,17 @@ from pathlib import Path
 import pytest
 
 import opendojo.machine
+from fake_counters import cpuinfo, make_rapl
 from opendojo.machine import Meter, cores_for, machine_facts
 
 
 @pytest.fixture
 def rapl(tmp_path: Path) -> Path:
-    for number, uj in ((0, 1_000_000), (1, 5_000_000)):
-        package = tmp_path / f"intel-rapl:{number}"
-        package.mkdir()
-        (package / "energy_uj").write_text(f"{uj}\n")
-        (package / "max_energy_range_uj").write_text("10000000\n")
-    core = tmp_path / "intel-rapl:0:0"  # a part of package 0: must not be counted twice
-    core.mkdir()
-    (core / "energy_uj").write_text("77\n")
-    return tmp_path
-
-
-def cpuinfo(path: Path, vendor: str, family: int, model: int) -> Path:
-    file = path / "cpuinfo"
-    file.write_text(f"vendor_id\t: {vendor}\ncpu family\t: {family}\nmodel\t\t: {model}\n\nx: y\n")
-    return file
+    return make_rapl(tmp_path, {"0": 1_000_000, "1": 5_000_000}, limit_uj=10_000_000)
 
 
 def test_counters_are_read_as_differences(rapl: Path) -> None:
-    meter = Meter(powercap=rapl)
+    meter = Meter(powercap=rapl, nvml=None)
     (rapl / "intel-rapl:0" / "energy_uj").write_text("4000000\n")
     energy = meter.stop()
     assert energy.joules == pytest.approx(3.0)
@@ -40,13 +27,13 @@ def test_counters_are_read_as_differences(rapl: Path) -> None:
 
 
 def test_a_counter_that_wraps_never_goes_negative(rapl: Path) -> None:
-    meter = Meter(powercap=rapl)
+    meter = Meter(powercap=rapl, nvml=None)
     (rapl / "intel-rapl:1" / "energy_uj").write_text("500000\n")
     assert meter.stop().joules == pytest.approx(5.5)
 
 
 def test_a_counter_that_vanishes_leaves_an_estimate(rapl: Path, tmp_path: Path) -> None:
-    meter = Meter(powercap=rapl, cpuinfo=cpuinfo(tmp_path, "AuthenticAMD", 26, 2))
+    meter = Meter(powercap=rapl, nvml=None, cpuinfo=cpuinfo(tmp_path, "AuthenticAMD", 26, 2))
     (rapl / "intel-rapl:0" / "energy_uj").unlink()
     energy = meter.stop()
     assert energy.method == "cpu_model"
@@ -54,7 +41,7 @@ def test_a_counter_that_vanishes_leaves_an_estimate(rapl: Path, tmp_path: Path) 
 
 
 def test_estimate_is_core_seconds_times_watts(tmp_path: Path) -> None:
-    meter = Meter(powercap=tmp_path, cpuinfo=cpuinfo(tmp_path, "AuthenticAMD", 26, 2))
+    meter = Meter(powercap=tmp_path, nvml=None, cpuinfo=cpuinfo(tmp_path, "AuthenticAMD", 26, 2))
     sum(i * i for i in range(300_000))
     energy = meter.stop()
     assert energy.core_s > 0
@@ -65,16 +52,16 @@ def test_estimate_is_core_seconds_times_watts(tmp_path: Path) -> None:
 
 
 def test_unknown_processor_gives_core_seconds_and_no_joules(tmp_path: Path) -> None:
-    energy = Meter(powercap=tmp_path, cpuinfo=cpuinfo(tmp_path, "Elbrus", 4, 4)).stop()
+    energy = Meter(powercap=tmp_path, nvml=None, cpuinfo=cpuinfo(tmp_path, "Elbrus", 4, 4)).stop()
     assert energy.joules is None
     assert energy.core_s >= 0
     assert energy.per(10)["joules_per_frame"] is None
 
 
 def test_sums_are_measured_only_if_both_parts_are(rapl: Path, tmp_path: Path) -> None:
-    measured = Meter(powercap=rapl).stop()
+    measured = Meter(powercap=rapl, nvml=None).stop()
     known = cpuinfo(tmp_path, "AuthenticAMD", 26, 2)
-    estimated = Meter(powercap=tmp_path / "none", cpuinfo=known).stop()
+    estimated = Meter(powercap=tmp_path / "none", nvml=None, cpuinfo=known).stop()
     assert (measured + measured).measured
     both = measured + estimated
     assert not both.measured

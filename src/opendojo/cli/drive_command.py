@@ -28,7 +28,7 @@ class DriveArguments(WorldOptions):
     """
 
     run: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
-    """Folder of a training run: its network drives."""
+    """Folder of a training run, or a file that `opendojo export` wrote: its network drives."""
     driver: (
         Literal[
             "network", "shuffled", "expert", "replay", "idm", "constant-turn-rate",
@@ -56,6 +56,7 @@ def run(arguments: list[str]) -> int:
     import torch
 
     from opendojo.evaluate import DriveConfig, film, record
+    from opendojo.evaluate.onnx_driver import OnnxDriver
 
     torch.set_num_threads(1)  # one world is too small to share out
     config = world_config(chosen, route_m=chosen.route_m)
@@ -71,10 +72,11 @@ def run(arguments: list[str]) -> int:
     film(recording, chosen.out, lambda done, total: progress("filming", done, total, "frames"))
     progress.close()
     route = recording.route
+    latency = driver.latency() if isinstance(driver, OnnxDriver) else None
     if chosen.json:
         print_document(
             {"path": str(chosen.out), "driver": driver.name, "ending": recording.ending,
-             "route": route.as_dict()}
+             "route": route.as_dict(), **({"latency": latency} if latency else {})}
         )  # fmt: skip
         return 0
     dojo = f", dojo score {route.terms['windows_score']:.2f}" if route.terms else ""
@@ -82,12 +84,17 @@ def run(arguments: list[str]) -> int:
         f"{chosen.out}: {driver.name} {recording.ending} after {route.seconds:.1f} s and "
         f"{100 * route.completion:.0f} % of the road, driving score {route.score:.0f}{dojo}"
     )
+    if latency is not None and latency["instants"]:
+        print(f"latency of one instant: p50 {latency['p50_ms']:.1f} ms, p95 "
+              f"{latency['p95_ms']:.1f} ms, p99 {latency['p99_ms']:.1f} ms")  # fmt: skip
     return 0
 
 
 def _driver(chosen: DriveArguments, config: WorldConfig) -> Driver:
     """Who drives; refuses a network whose cameras the rig lacks."""
     from opendojo.evaluate import FLOORS, NetworkDriver, ShuffledDriver
+    from opendojo.evaluate.onnx_driver import OnnxDriver
+    from opendojo.model.export_run import is_exported, open_exported
     from opendojo.train import load_network
 
     name = chosen.driver or ("network" if chosen.run is not None else "expert")
@@ -95,11 +102,21 @@ def _driver(chosen: DriveArguments, config: WorldConfig) -> Driver:
         return FLOORS[name]()
     if chosen.run is None:
         raise ValueError(f"--driver {name} needs RUN, the folder of a trained network")
+    there = [camera.name for camera in config.cameras]
+    if is_exported(chosen.run):
+        if name == "shuffled":
+            raise ValueError(f"--driver shuffled needs the folder of a run, not {chosen.run}")
+        driver = OnnxDriver(open_exported(chosen.run))
+        _same_cameras(driver.cameras, there)
+        return driver
     network = load_network(chosen.run)
-    wanted, there = network.config.cameras, [camera.name for camera in config.cameras]
+    _same_cameras(network.config.cameras, there)
+    return (NetworkDriver if name == "network" else ShuffledDriver)(network)
+
+
+def _same_cameras(wanted: tuple[str, ...], there: list[str]) -> None:
     if list(wanted) != there:
         raise ValueError(
             f"the network looks through {', '.join(wanted)}; the rig has {', '.join(there)}: "
             "give --rig a TOML file with those cameras in that order"
         )
-    return (NetworkDriver if name == "network" else ShuffledDriver)(network)

@@ -26,8 +26,8 @@ class EvaluateArguments(Common):
     """Drive on fixed roads that nothing is trained on; print scores with their floors."""
 
     run: Path | None = None
-    """Folder of a trained network (`.../network`), driven as it is and with shuffled frames;
-    without it only the floors drive."""
+    """Folder of a trained network (`.../network`), driven as it is and with shuffled frames, or a
+    file that `opendojo export` wrote; without it only the floors drive."""
     blind: Path | None = None
     """Folder of a network that was trained without pixels, as one more floor."""
     driver: Annotated[tuple[Floor, ...], tyro.conf.UseAppendAction] = ()
@@ -125,10 +125,14 @@ def _roads(chosen: EvaluateArguments) -> tuple[tuple[tuple[int, ...], ...], Driv
 
 def _drivers(chosen: EvaluateArguments) -> list[Driver]:
     from opendojo.evaluate import FLOORS, NetworkDriver, ShuffledDriver
+    from opendojo.evaluate.onnx_driver import OnnxDriver
+    from opendojo.model.export_run import is_exported, open_exported
     from opendojo.train import load_network
 
     drivers: list[Driver] = []
-    if chosen.run is not None:
+    if chosen.run is not None and is_exported(chosen.run):
+        drivers.append(OnnxDriver(open_exported(chosen.run)))
+    elif chosen.run is not None:
         network = load_network(chosen.run)
         drivers.append(NetworkDriver(network))
         if not network.config.blind:

@@ -1,33 +1,152 @@
-"""What a network costs: parameters, and arithmetic per frame, counted on the real operators."""
+"""What a network costs: parameters, arithmetic per frame, memory, counted on the real operators.
+
+Nothing is computed for it: the network is built on torch's meta device, which knows shapes alone.
+
+    python -c "from opendojo.model import networks_page; print(networks_page(), end='')"
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from opendojo.model.motion import Motion
 from opendojo.model.network import DrivingNet
-from opendojo.model.sizes import MEMORY_STEPS, NetConfig
+from opendojo.model.sizes import MEMORY_STEPS, SIZES, NetConfig
 
-__all__ = ["flops_per_frame", "parameters"]
+__all__ = ["Cost", "cost", "flops_per_frame", "networks_page", "parameters"]
+
+_STATE_BYTES = 16
+"""Of a parameter in training, fp32: itself, its gradient and AdamW's two averages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a network costs."""
+
+    parameters: int
+    """Learnt values."""
+    encoder_parameters: int
+    """Those of them that look at single pictures."""
+    flops_per_frame: float
+    """To drive: encode, recall and plan, forward, per frame of one camera."""
+    beside_flops_per_frame: float
+    """The bird's-eye grid and the forecast, forward, per frame."""
+    state_bytes: int
+    """Weights, gradients and AdamW's averages in fp32."""
+    activation_bytes_per_frame: float
+    """What a training step keeps for the way back, all heads, per frame; fp32, nothing recomputed."""
 
 
 def parameters(config: NetConfig) -> int:
     """Number of learnt values."""
     with torch.device("meta"):
-        return sum(p.numel() for p in DrivingNet(config).parameters())
+        return _count(DrivingNet(config))
 
 
 def flops_per_frame(config: NetConfig) -> float:
-    """Floating point operations of a forward pass per frame of one camera.
+    """Floating point operations of encode, recall and plan per frame of one camera.
 
-    A multiply and an add are two. Matrix products and convolutions are counted, the rest (below a
-    hundredth) is not. All heads and the memory are included, over a window of eight steps with
-    every camera there; a training step takes about three times as many.
+    A multiply and an add are two. Matrix products, convolutions and attention are counted, the rest
+    (a few hundredths) is not, nor are sub-scores before they are trained (as little). Over a window
+    of eight steps with every camera there; backward takes about twice as many.
     """
-    network = DrivingNet(config)
-    t, c = MEMORY_STEPS, len(config.cameras)
-    frames = torch.zeros(1, t, c, 6, config.height_px // 2, config.width_px // 2).byte()
-    there = torch.ones(1, c, dtype=torch.bool)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(frames, there, torch.zeros(1, t), torch.ones(1, t, dtype=torch.bool))
-    return counter.get_total_flops() / (t * c)
+    return cost(config).flops_per_frame
+
+
+def cost(config: NetConfig) -> Cost:
+    """All of it."""
+    with torch.device("meta"):
+        network = DrivingNet(config)
+        frames = MEMORY_STEPS * len(config.cameras)
+        driving = _flops(lambda: _run(network, whole=False)) / frames
+        kept: dict[int, tuple[int, Tensor]] = {}  # tensors are kept, or places would come twice
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = (storage.nbytes(), tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            every = _flops(lambda: _run(network, whole=True)) / frames
+    weights = {p.untyped_storage()._cdata for p in network.parameters()}
+    activations = sum(size for place, (size, _) in kept.items() if place not in weights)
+    count = _count(network)
+    return Cost(
+        parameters=count,
+        encoder_parameters=0 if network.eyes is None else _count(network.eyes.trunk),
+        flops_per_frame=driving,
+        beside_flops_per_frame=every - driving,
+        state_bytes=_STATE_BYTES * count,
+        activation_bytes_per_frame=activations / frames,
+    )
+
+
+def _run(network: DrivingNet, whole: bool) -> None:
+    config, t = network.config, MEMORY_STEPS
+    c = len(config.cameras)
+    shape = (1, t, c, 6, config.height_px // 2, config.width_px // 2)
+    frames, there = torch.zeros(shape, dtype=torch.uint8), torch.ones(1, c, dtype=torch.bool)
+    motion, until = Motion.of(torch.zeros(1, t)), None if whole else 0
+    network(frames, there, torch.zeros(1, c, 16), motion, forecast_until=until, ground=whole)
+
+
+def _flops(run: Callable[[], None]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+_HEAD = """# Networks
+
+One dial, `NetConfig.size`. All sizes have the same parts: an encoder of single pictures (`resnet`, or `regnet`, or any
+backbone of timm as `timm:NAME`), bird's-eye queries that read the cameras by the geometry of their rays, a feature queue by
+time and by distance, a vocabulary of trajectories with an imitation head and one head for each of the judge's sub-scores,
+a bird's-eye grid (occupancy, road, agents), a forecast of the front picture, own motion. No weight belongs to a slot of the rig.
+
+This page is generated by `opendojo.model.networks_page`; a test holds it against what is counted.
+Counted on 3 cameras of 128x64 and windows of 8 instants, not measured: parameters in millions; MFLOP of a forward pass per
+frame of one camera (a multiply and an add are two), to drive and for grid and forecast beside; scene tokens by their length;
+candidates of the vocabulary; MiB of the weights in fp32, of the training state (weights, gradients, AdamW's averages), and of what a
+training step keeps per frame.
+
+| size | encoder | parameters, M | of the encoder, M | MFLOP to drive | MFLOP beside | scene | candidates | weights, MiB | state, MiB | kept per frame, MiB |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def networks_page() -> str:
+    """The page `docs/networks.md`."""
+    return _HEAD + "".join(
+        _row(NetConfig(size=size, encoder=encoder))
+        for size in SIZES
+        for encoder in ("resnet", "regnet")
+    )
+
+
+def _row(config: NetConfig) -> str:
+    found = cost(config)
+    with torch.device("meta"):
+        candidates = len(DrivingNet(replace(config, blind=True)).plan_head.vocabulary)
+    columns = (
+        config.size,
+        config.encoder,
+        f"{found.parameters / 1e6:,.2f}",
+        f"{found.encoder_parameters / 1e6:,.2f}",
+        f"{found.flops_per_frame / 1e6:,.1f}",
+        f"{found.beside_flops_per_frame / 1e6:,.1f}",
+        f"{config.tokens} x {config.widths.token}",
+        f"{candidates}",
+        f"{4 * found.parameters / 2**20:,.1f}",
+        f"{found.state_bytes / 2**20:,.0f}",
+        f"{found.activation_bytes_per_frame / 2**20:,.2f}",
+    )
+    return f"| {' | '.join(columns)} |\n"
