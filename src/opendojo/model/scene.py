@@ -127,9 +127,9 @@ class Resampling(nn.Module):
         rigs, heads, places, _ = sight.logits.shape
         wide = (heads, -1)
         query = self.query(scene[0]).unflatten(-1, wide).transpose(0, 1)  # the same for all
-        key = self.key(sight.rays).unflatten(-1, wide).permute(0, 2, 3, 1)
+        key = self.key(sight.rays.to(maps.dtype)).unflatten(-1, wide).permute(0, 2, 3, 1)
         learnt = F.pad(query @ key * query.shape[-1] ** -0.5, (0, 1))
-        weights = (sight.logits + learnt).softmax(-1)
+        weights = (sight.logits + learnt).softmax(-1).to(maps.dtype)
         value = self.value(maps).view(rigs, -1, maps.shape[1], *self.nothing.view(wide).shape)
         value = value.permute(0, 3, 2, 1, 4)  # [w, heads, k, t, d / heads]
         seen = weights[..., :-1] @ value.flatten(3)
@@ -155,7 +155,7 @@ class Attending(nn.Module):
         """Scene tokens [n, q, d] and image tokens [n, k, channels] to scene tokens."""
         n, instants = len(maps), len(maps) // len(sight.rays)
         key, value = self.both(maps).chunk(2, -1)
-        key = key + self.ray(sight.rays).repeat_interleave(instants, 0)
+        key = key + self.ray(sight.rays.to(maps.dtype)).repeat_interleave(instants, 0)
         nothing = self.nothing[:, None, None].expand(-1, n, 1, -1)
         key, value = torch.cat([key, nothing[0]], 1), torch.cat([value, nothing[1]], 1)
         query = self.query(self.norm(scene))
