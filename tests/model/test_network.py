@@ -227,6 +227,22 @@ def test_what_tells_pictures_apart_reaches_the_plan_at_full_strength(size):
     assert hidden.std(0).mean() > 0.1
 
 
+@pytest.mark.parametrize("size", ["nano", "tiny"])
+def test_weights_of_half_precision_plan_about_the_same(size):
+    """Geometry, times and candidates stay in single precision."""
+    network = awake(dataclasses.replace(SMALL, size=size))
+    batch = inputs()
+    whole = network(*batch, ground=True).path_m
+    for parameter in network.parameters():
+        parameter.data = parameter.data.bfloat16()
+    half = network(*batch, ground=True)
+    assert half.path_m.dtype == torch.float32
+    assert (half.path_m - whole).abs().mean() < 0.1 * whole.abs().mean()
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = awake(dataclasses.replace(SMALL, size=size))(*batch).path_m
+    assert cast.isfinite().all()
+
+
 def test_timm_backbones_run_where_timm_loads():
     pytest.importorskip("timm")
     network = awake(dataclasses.replace(SMALL, encoder="timm:resnet10t")).eval()

@@ -75,7 +75,9 @@ def test_every_loss_is_there_and_every_parameter_is_reached():
     batch.lens[:, 2, -1] = 0
     losses = trainee(batch)
     assert set(losses) == {
-        name for name in LossConfig.__dataclass_fields__ if name not in ("imitate_every", "speed_drop")
+        name
+        for name in LossConfig.__dataclass_fields__
+        if name not in ("imitate_every", "speed_drop")
     }
     torch.stack(list(losses.values())).sum().backward()
     for name, parameter in trainee.named_parameters():

@@ -14,7 +14,7 @@ takes them. Training, evaluation and driving call the same three parts: encode, 
 from opendojo.model.cost import Cost as Cost
 from opendojo.model.cost import cost as cost
 from opendojo.model.cost import flops_per_frame as flops_per_frame
-from opendojo.model.cost import networks_page as networks_page
+from opendojo.model.cost import networks_table as networks_table
 from opendojo.model.cost import parameters as parameters
 from opendojo.model.losses import forecast_loss as forecast_loss
 from opendojo.model.losses import path_loss as path_loss
@@ -54,7 +54,7 @@ __all__ = [
     "flops_per_frame",
     "forecast_loss",
     "motion_of",
-    "networks_page",
+    "networks_table",
     "parameters",
     "path_loss",
 ]

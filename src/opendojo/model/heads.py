@@ -121,5 +121,5 @@ class ForecastHead(nn.Module):
         place = self.place.movedim(-1, 0).expand(len(past), -1, -1, -1)
         steps = past[:, 1:] - past[:, :-1]
         x = torch.cat([3.0 * (past[:, -1:] - 0.4), 3.0 * steps, place], 1)
-        x = F.relu(self.first(x) + self.context(seen)[:, :, None, None])
+        x = F.relu(self.first(x.to(seen.dtype)) + self.context(seen)[:, :, None, None])
         return _FLOW_SCALE * self.last(F.relu(self.wide(F.relu(self.near(x)))))

@@ -119,7 +119,9 @@ def agents_loss(
         flat[:, :, 0], here, reduction="none", pos_weight=rare
     )
     yaw, size, speed = agents[..., 2], agents[..., 3:5].clamp(min=0.1).log(), agents[..., 5:] / 10
-    wanted = torch.cat([place - cell - 0.5, yaw.sin()[..., None], yaw.cos()[..., None], size, speed], -1)
+    wanted = torch.cat(
+        [place - cell - 0.5, yaw.sin()[..., None], yaw.cos()[..., None], size, speed], -1
+    )
     rows = number[:, :, None].expand(-1, -1, wanted.shape[-1], -1)
     read = flat[:, :, 1:].gather(-1, rows).transpose(-1, -2)
     error = F.smooth_l1_loss(read, wanted, reduction="none", beta=_BEND).sum(-1)
@@ -136,8 +138,8 @@ def motion_loss(
 ) -> Tensor:
     """Smooth L1 of own motion: speed over 10 m/s, and the turn rate of the driven path's start.
 
-    moves: [b, t, 2]; speed_mps: [b, t]; path_m: [b, t, p, 2] with its first point at `first_s`. An arc
-    from the present heading to (x, y) turns by 2 atan2(y, x).
+    moves: [b, t, 2]; speed_mps: [b, t]; path_m: [b, t, p, 2] with its first point at
+    `first_s`. An arc from the present heading to (x, y) turns by 2 atan2(y, x).
     """
     x, y = path_m[:, :, 0].unbind(-1)
     turns = path_mask[:, :, 0] & (x > _MOVED_M)

@@ -22,6 +22,8 @@ __all__ = ["DrivingNet", "Eyes", "Output"]
 
 _MIDDLE, _SPREAD = 128.0, 64.0
 """Take limited-range uint8 (16 to 240) to about -1.75 .. 1.75; chroma's zero is 128."""
+_TOLD = 0.2
+"""What layers that take told numbers start at, beside those that take what is seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,7 @@ class Eyes(nn.Module):
     def _tokens(self, planes: Tensor) -> Tensor:
         """uint8 [k, 6, h/2, w/2] to image tokens [k, cells, channels], of unit variance."""
         x = planes.contiguous(memory_format=torch.channels_last).float()
-        x = self.trunk(x.sub_(_MIDDLE).mul_(1.0 / _SPREAD))
+        x = self.trunk(x.sub_(_MIDDLE).mul_(1.0 / _SPREAD).to(self.level.weight.dtype))
         if x.shape[-2:] != self.cells:
             x = F.adaptive_avg_pool2d(x, self.cells)
         return self.level(x).flatten(2).transpose(1, 2)
@@ -113,7 +115,9 @@ class DrivingNet(nn.Module):
 
         At most seven steps back, chosen by time and by distance (see `queue`).
         """
-        return self.queue(motion) if isinstance(self.queue, BlindMemory) else self.queue(scene, motion)
+        return (
+            self.queue(motion) if isinstance(self.queue, BlindMemory) else self.queue(scene, motion)
+        )
 
     def plan(self, memory: Tensor, motion: Motion) -> Plan:
         """What to do, from memory [b, t, q, d] and the motion of the same steps."""
@@ -153,9 +157,7 @@ class DrivingNet(nn.Module):
         pooled = F.avg_pool2d(luma.reshape(-1, 1, *luma.shape[-2:]), factor)
         return pooled.view(*luma.shape[:-2], *small) / 255.0
 
-    def remember(
-        self, frames: Tensor, camera_mask: Tensor, lens: Tensor, motion: Motion
-    ) -> Tensor:
+    def remember(self, frames: Tensor, camera_mask: Tensor, lens: Tensor, motion: Motion) -> Tensor:
         """Memory [b, t, q, d] of a batch of windows: `encode` and `recall` of all its steps.
 
         frames: uint8 [b, t, c, 6, h/2, w/2]; camera_mask: bool [b, c]; lens: float32 [b, c, 16].
@@ -189,9 +191,7 @@ class DrivingNet(nn.Module):
             luma = self.small_luma(frames[:, :forecast_until, 0])
             picture = self.forecast(seen[:, :forecast_until], luma)
         plan = self._plan(memory, motion, seen, moves, around)
-        return Output(
-            path_m=plan.path_m, forecast=picture, plan=plan, moves=moves, ground=around
-        )
+        return Output(path_m=plan.path_m, forecast=picture, plan=plan, moves=moves, ground=around)
 
 
 def _start(network: DrivingNet) -> None:
@@ -215,7 +215,14 @@ def _start(network: DrivingNet) -> None:
 
 
 def _summands(network: DrivingNet) -> Iterator[tuple[nn.Conv2d | nn.Linear, float]]:
-    """Layers whose output is added to a sum, and how much smaller they start."""
+    """Layers whose output is added to a sum, and how much smaller they start.
+
+    Speed and ways come as few large numbers that every window shares: at full strength they drown
+    what tells windows apart.
+    """
+    yield network.plan_head.speed, _TOLD
+    if isinstance(network.queue, Queue):
+        yield network.queue.moved, _TOLD
     blocks = [m for m in network.modules() if hasattr(m, "skip") and hasattr(m, "second")]
     for block in blocks:
         second = block.second

@@ -139,20 +139,26 @@ class PlanHead(nn.Module):
     def imitate(self, hidden: Tensor, gap: Tensor) -> Tensor:
         """Imitation logits [..., K] of candidates at gaps [..., K] from the regressed path."""
         apart_mps = (gap + _SMOOTH_MPS**2).sqrt()
-        return self.liking(hidden).float() @ self.table.T.float() - self.near.exp() * apart_mps
+        learnt = self.liking(hidden).float() @ self.table.T.float() / self.table.shape[1]
+        return learnt - self.near.exp() * apart_mps
 
-    def judge(self, hidden: Tensor, candidates: Trajectories, field: Tensor | None,
-              chosen: Tensor | None = None) -> Tensor:
+    def judge(
+        self,
+        hidden: Tensor,
+        candidates: Trajectories,
+        field: Tensor | None,
+        chosen: Tensor | None = None,
+    ) -> Tensor:
         """Logits of sub-scores [..., K, s], or of candidates `chosen` [..., m] alone.
 
         field: the map of worth [..., s * spans, gy, gx] of the bird's-eye grid, or None.
         """  # fmt: skip
         worth = self.worth(hidden).float().unflatten(-1, (len(SUB_SCORES), -1))
         if chosen is None:
-            scores = self.table.float() @ worth[..., 1:].transpose(-1, -2)
+            told = self.table.float()
         else:
-            candidates = candidates.taken(chosen)
-            scores = self.table.float()[chosen] @ worth[..., 1:].transpose(-1, -2)
+            candidates, told = candidates.taken(chosen), self.table.float()[chosen]
+        scores = told @ worth[..., 1:].transpose(-1, -2) / self.table.shape[1]
         scores = scores + worth[..., None, :, 0]
         return scores if field is None else scores + self._along(candidates, field.float())
 
@@ -176,7 +182,11 @@ class PlanHead(nn.Module):
         return not weight.is_meta and bool(weight.any())
 
     def choose(
-        self, regressed_m: Tensor, candidates: Trajectories, gap: Tensor, imitation: Tensor,
+        self,
+        regressed_m: Tensor,
+        candidates: Trajectories,
+        gap: Tensor,
+        imitation: Tensor,
         scores: Tensor | None,
     ) -> Plan:
         """The plan [...] of candidates with their logits."""  # fmt: skip

@@ -67,9 +67,7 @@ class StandIn(nn.Module):
         x, z, pitch = self.guess[1:].unbind()
         zero = torch.zeros_like(focal)
         middle = [zero + (width_px - 1) / 2.0, zero + (height_px - 1) / 2.0]
-        row = torch.stack(
-            [focal, focal, *middle, *[zero] * 5, x, zero, z, zero, pitch, zero, zero]
-        )
+        row = torch.stack([focal, focal, *middle, *[zero] * 5, x, zero, z, zero, pitch, zero, zero])
         return torch.where(lens[..., -1:] > 0.5, lens, row.to(lens.dtype))
 
 

@@ -26,8 +26,10 @@ from opendojo.model.sizes import NetConfig, Ring
 __all__ = ["Mixing", "Scene", "Sight", "place_table"]
 
 _HEIGHTS_M = (0.0, 0.0, 1.0, 3.0)
-_KAPPA = (200.0, 40.0, 200.0, 80.0)
-"""Heights and kernels that heads begin with: a kappa of 200 is 4 degrees wide, one of 40 is 9."""
+_KAPPA = (500.0, 150.0, 500.0, 200.0)
+"""Heights and kernels that heads begin with: a kappa of 500 is 2.6 degrees wide, one of 150 is 4.7.
+Narrow ones keep places apart: with 200, 40, 200, 80 the same 48 steps left a held-out path error of
+2.5 m, with these 2.0 m."""
 _NOWHERE = -4.0
 """First logit of seeing nothing there: where no ray comes within some three widths of a kernel."""
 
@@ -127,9 +129,9 @@ class Resampling(nn.Module):
         rigs, heads, places, _ = sight.logits.shape
         wide = (heads, -1)
         query = self.query(scene[0]).unflatten(-1, wide).transpose(0, 1)  # the same for all
-        key = self.key(sight.rays).unflatten(-1, wide).permute(0, 2, 3, 1)
+        key = self.key(sight.rays.to(maps.dtype)).unflatten(-1, wide).permute(0, 2, 3, 1)
         learnt = F.pad(query @ key * query.shape[-1] ** -0.5, (0, 1))
-        weights = (sight.logits + learnt).softmax(-1)
+        weights = (sight.logits + learnt).softmax(-1).to(maps.dtype)
         value = self.value(maps).view(rigs, -1, maps.shape[1], *self.nothing.view(wide).shape)
         value = value.permute(0, 3, 2, 1, 4)  # [w, heads, k, t, d / heads]
         seen = weights[..., :-1] @ value.flatten(3)
@@ -155,7 +157,7 @@ class Attending(nn.Module):
         """Scene tokens [n, q, d] and image tokens [n, k, channels] to scene tokens."""
         n, instants = len(maps), len(maps) // len(sight.rays)
         key, value = self.both(maps).chunk(2, -1)
-        key = key + self.ray(sight.rays).repeat_interleave(instants, 0)
+        key = key + self.ray(sight.rays.to(maps.dtype)).repeat_interleave(instants, 0)
         nothing = self.nothing[:, None, None].expand(-1, n, 1, -1)
         key, value = torch.cat([key, nothing[0]], 1), torch.cat([value, nothing[1]], 1)
         query = self.query(self.norm(scene))

@@ -42,7 +42,7 @@ class LossConfig:
 
     path: float = 1.0
     """The regressed path."""
-    imitation: float = 0.1
+    imitation: float = 0.03
     """The distribution over candidates."""
     scores: float = 1.0
     """Sub-scores of judged candidates."""
@@ -202,7 +202,13 @@ class DrivingTrainee(nn.Module):
         return {name: getattr(self.loss_config, name) * term for name, term in terms.items()}
 
     def _plan(
-        self, memory: Tensor, seen: Tensor, moves: Tensor, motion: Motion, windows: Any, truth: Truth
+        self,
+        memory: Tensor,
+        seen: Tensor,
+        moves: Tensor,
+        motion: Motion,
+        windows: Any,
+        truth: Truth,
     ) -> dict[str, Tensor]:
         head = self.network.plan_head
         path_m, known = windows.path_m, windows.path_mask
@@ -216,7 +222,12 @@ class DrivingTrainee(nn.Module):
         whole = torch.ones_like(known[:, some])
         gap = gaps(candidates, regressed_m[:, some].detach(), head.times_s, whole)
         imitation = head.imitate(hidden[:, some], gap)
-        apart = gaps(candidates, torch.where(known[..., None], path_m, 0.0)[:, some], head.times_s, known[:, some])
+        apart = gaps(
+            candidates,
+            torch.where(known[..., None], path_m, 0.0)[:, some],
+            head.times_s,
+            known[:, some],
+        )
         losses = {
             "path": path_loss(regressed_m, path_m, known, head.times_s),
             "imitation": imitation_loss(imitation, apart, known[:, some].all(-1)),

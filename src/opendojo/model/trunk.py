@@ -114,7 +114,7 @@ def make_trunk(config: NetConfig) -> Trunk | Foreign:
     return Trunk(config.widths, GroupedBlock if config.encoder == "regnet" else BasicBlock)
 
 
-def _timm():  # noqa: ANN202 - an optional package without types
+def _timm():
     try:
         import timm  # pyright: ignore[reportMissingImports]
     except ImportError as error:

@@ -71,7 +71,9 @@ class Trajectories:
         """The candidates `index` int64 [..., m] of each row."""
         points = self.x_m.shape[-1]
         rows = index[..., None].expand(*index.shape, points)
-        return Trajectories(**{f.name: getattr(self, f.name).gather(-2, rows) for f in fields(self)})
+        return Trajectories(
+            **{f.name: getattr(self, f.name).gather(-2, rows) for f in fields(self)}
+        )
 
 
 def curvature_cap(speed_mps: Tensor) -> Tensor:

@@ -28,7 +28,10 @@ def read_net_config(run_dir: Path) -> NetConfig:
     document = read_json(run_dir / "config.json")
     if document is None:
         raise ValueError(f"{run_dir} holds no training run: it has no config.json")
-    return NetConfig(**{**document["net"], "cameras": tuple(document["net"]["cameras"])})
+    told: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in document["net"].items()
+    }
+    return NetConfig(**told)
 
 
 def write_config(run_dir: Path, net: NetConfig, config: TrainConfig, data: str) -> None:

@@ -115,7 +115,9 @@ def _losses(
     network: DrivingNet, batch: Batch, state: Progress, config: TrainConfig
 ) -> dict[str, Tensor]:
     trainee = DrivingTrainee.around(network, LossConfig(forecast=config.forecast_weight))
-    return trainee(Shown(batch=batch, speed_shown=_speed_shown(len(batch.speed_mps), state, config)))
+    return trainee(
+        Shown(batch=batch, speed_shown=_speed_shown(len(batch.speed_mps), state, config))
+    )
 
 
 def _speed_shown(windows: int, state: Progress, config: TrainConfig) -> Tensor:
