@@ -8,8 +8,16 @@ import torch
 from fake_road import FakeRoad
 
 from opendojo.guard import digest
-from opendojo.model import DrivingNet, NetConfig
-from opendojo.train import OptimConfig, Progress, SuspectStep, TrainConfig, make_optimizer, step
+from opendojo.model import NetConfig
+from opendojo.train import (
+    OptimConfig,
+    PathTrainee,
+    Progress,
+    SuspectStep,
+    TrainConfig,
+    make_optimizer,
+    step,
+)
 
 NET = NetConfig(
     cameras=("front", "left"),
@@ -24,8 +32,10 @@ CONFIG = TrainConfig(steps=200, optim=OptimConfig(warmup_steps=5))
 def fresh(config=CONFIG, net=NET):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = DrivingNet(net)
-    return network, make_optimizer(network, config.optim)
+        trainee = PathTrainee(
+            net, forecast_weight=config.forecast_weight, speed_drop=config.speed_drop
+        )
+    return trainee, make_optimizer(trainee, config.optim)
 
 
 def draw(number=0, **more):
@@ -70,7 +80,7 @@ def test_a_step_that_is_not_finite_changes_no_weight_and_names_its_windows(part)
     if part == "loss":
         batch.path_m[2, 3, 4, 0] = math.inf
     else:
-        network.memory.weight_hh_l0.register_hook(lambda grad: grad * math.nan)
+        network.network.memory.weight_hh_l0.register_hook(lambda grad: grad * math.nan)
     before = state_of(network, optimizer)
     with pytest.raises(SuspectStep, match="step 1") as caught:
         step(network, optimizer, batch, Progress(step=1), CONFIG)
@@ -174,7 +184,7 @@ def test_it_learns_to_read_the_bend_off_the_picture():
         step(network, optimizer, draw(k, batch=16), Progress(step=k), config)
     batch = draw(10_000, batch=64)
     with torch.no_grad():
-        output = network(batch.frames, batch.camera_mask, batch.speed_mps, batch.speed_mask)
+        output = network.network(batch.frames, batch.camera_mask, batch.speed_mps, batch.speed_mask)
     error = (output.path_m - batch.path_m)[:, -1, :, 1].abs().mean()
     straight_on = batch.path_m[:, -1, :, 1].abs().mean()
     assert error < 0.66 * straight_on

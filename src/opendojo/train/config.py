@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 __all__ = ["OptimConfig", "TrainConfig"]
 
@@ -22,8 +23,13 @@ class OptimConfig:
     """Gradients are scaled down to this norm where theirs is larger."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay of the averages of the gradient and of its square."""
+    ema_decay: float | None = None
+    """Decay per step of a moving average of the weights, which is then what is evaluated; None
+    keeps none. About 1 - 10 / steps is usual."""
 
     def __post_init__(self) -> None:
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"optim.ema_decay {self.ema_decay}: must be from 0 to below 1")
         for name in ("lr", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optim.{name} {getattr(self, name)}: must be above 0")
@@ -53,6 +59,23 @@ class TrainConfig:
     """Weight of the forecast's loss (in shares of full brightness) beside the path's."""
     speed_drop: float = 0.1
     """Share of windows whose speed is hidden, so that the network must also see."""
+    accumulate: int = 1
+    """Parts into which each batch is cut, one after the other: less memory, the same gradient."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 runs the forward pass under autocast; weights and optimizer stay float32."""
+    compile: bool = False
+    """Run the trainee's forward pass through `torch.compile`."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`; auto takes the accelerator where there is one."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What several ranks do: each keeps the whole network, or each a shard of it (FSDP2)."""
+    spike: float | None = 20.0
+    """A loss this many robust deviations above the median of recent ones stops the run; None
+    looks at infinities alone. `train.step.suspicion` has the rule."""
+    spike_window: int = 64
+    """How many recent losses the rule looks at; it is silent until half of them are there."""
+    tensorboard: bool = False
+    """Also write what metrics.jsonl holds for TensorBoard, under `tensorboard/` of the run."""
     checkpoint_every: int = 100
     """Steps between checkpoints; the last step always has one."""
     keep: int = 2
@@ -64,12 +87,16 @@ class TrainConfig:
     bit-equal only for equal counts."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every", "log_every"):
+        for name in ("steps", "checkpoint_every", "log_every", "accumulate", "spike_window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
         if self.keep < 2:
             raise ValueError(f"keep {self.keep}: at least 2, so that a damaged one can be replaced")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads {self.threads}: must be at least 1")
+        if self.precision not in ("fp32", "bf16") or self.parallel not in ("ddp", "fsdp"):
+            raise ValueError("precision is fp32 or bf16, parallel is ddp or fsdp")
+        if self.spike is not None and not self.spike > 0:
+            raise ValueError(f"spike {self.spike}: must be above 0, or None")
         if self.forecast_weight < 0 or not 0 <= self.speed_drop < 1:
             raise ValueError("forecast_weight must not be below 0, speed_drop from 0 to below 1")
