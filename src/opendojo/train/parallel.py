@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -41,6 +41,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_NOTHING = contextlib.nullcontext()
 
 _PATIENCE = datetime.timedelta(minutes=10)
 """How long a rank waits for another in a collective operation."""
@@ -125,20 +127,14 @@ def any_rank(flag: bool) -> bool:
     return bool(value.item())
 
 
-def agreed(values: Tensor, norm: Tensor, frames: int) -> tuple[list[float], float, int]:
-    """Means of `values` [n] over the ranks, the norm (which all share), the sum of the frames.
-
-    On the host, with one wait for the device.
-    """
-    norm = norm.detach().float().reshape(1).to(values.device)
+def agreed(values: Sequence[Tensor], frames: int) -> list[float]:
+    """Means of scalars over the ranks, then the sum of the frames; one wait for the device."""
     if ranks_of() == 1:
-        *means, norm_value = torch.cat([values, norm]).tolist()
-        return means, norm_value, frames
-    count = torch.tensor([frames], dtype=torch.float64, device=values.device)
-    sums = torch.cat([values.double(), count])
+        return [*torch.stack([value.float() for value in values]).tolist(), frames]
+    mine = torch.stack([value.double() for value in values])
+    sums = torch.cat([mine / ranks_of(), mine.new_tensor([frames])])
     dist.all_reduce(sums)
-    *totals, frames_sum, norm_value = torch.cat([sums, norm.double()]).tolist()
-    return [total / ranks_of() for total in totals], norm_value, int(frames_sum)
+    return sums.tolist()
 
 
 def bare(trainee: nn.Module) -> nn.Module:
@@ -185,19 +181,13 @@ def unsharded(trainee: nn.Module, plain: nn.Module) -> nn.Module:
     return plain
 
 
-@contextlib.contextmanager
-def exchange(trainee: nn.Module, wanted: bool) -> Iterator[None]:
+def exchange(trainee: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[None]:
     """A backward pass in here exchanges gradients between the ranks only where that is wanted."""
-    if wanted and not isinstance(trainee, FSDPModule):
-        yield
-    elif isinstance(trainee, DistributedDataParallel):
-        with trainee.no_sync():
-            yield
-    elif isinstance(trainee, FSDPModule):
+    if isinstance(trainee, FSDPModule):
         trainee.set_requires_gradient_sync(wanted)
-        yield
-    else:
-        yield
+    elif isinstance(trainee, DistributedDataParallel) and not wanted:
+        return trainee.no_sync()
+    return _NOTHING
 
 
 def _units(trainee: nn.Module) -> Iterable[nn.Module]:

@@ -127,9 +127,15 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 def rows_in(batch: Any) -> int | None:
     """Length of the first dimension of the batch's first tensor; None where there is no tensor."""
-    lengths: list[int] = []
-    each_tensor(batch, lambda tensor: lengths.append(len(tensor)) if tensor.dim() else None)
-    return lengths[0] if lengths else None
+    if isinstance(batch, Tensor):
+        return len(batch) if batch.dim() else None
+    if dataclasses.is_dataclass(batch):
+        members = (getattr(batch, field.name) for field in dataclasses.fields(batch))
+    elif isinstance(batch, dict):
+        members = iter(batch.values())
+    else:
+        members = iter(batch if isinstance(batch, tuple | list) else ())
+    return next((rows for rows in map(rows_in, members) if rows is not None), None)
 
 
 def parts_of(batch: Any, count: int) -> list[tuple[Any, float]]:
