@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from opendojo.recipes import Recipe
 
 __all__ = ["run"]
+
+EXIT_USAGE, EXIT_DATA, EXIT_LOST = 2, 3, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,35 +51,50 @@ class TrainArguments(Common):
 def run(arguments: list[str]) -> int:
     """Run the command."""
     chosen: Any = parse(_with_recipes(), "train", arguments, TrainArguments.__doc__ or "")
-    from opendojo.train import DamagedCheckpoint
     from opendojo.train.launch import is_worker, stop_all
 
     if chosen.ranks < 1:
         raise ValueError(f"ranks {chosen.ranks}: must be at least 1")
-    if not is_worker():
-        return _launched(chosen, arguments) if chosen.ranks > 1 else _told(chosen, _train(chosen))
+    if not is_worker() and chosen.ranks > 1:
+        return _launched(chosen, arguments)
     try:
-        _train(chosen)
-    except (ValueError, ArithmeticError, DamagedCheckpoint) as error:
-        from opendojo.cli.main import explain
+        result = _train(chosen)
+    except Exception as error:
+        ending = _ending(error)
+        if ending is None:
+            raise
+        stop_all(chosen.run, *ending)
+        return _said(*ending)
+    return 0 if is_worker() else _told(chosen, result)
 
-        stop_all(chosen.run, *explain(error))
-        raise
-    return 0
+
+def _ending(error: Exception) -> tuple[int, str] | None:
+    """Exit code and sentence for what would happen again; None for what may not."""
+    from opendojo.clip import BadClip
+    from opendojo.store import BadStore
+    from opendojo.train import DamagedCheckpoint, SuspectStep
+
+    if isinstance(error, SuspectStep | DamagedCheckpoint | BadStore | BadClip):
+        return EXIT_DATA, str(error)
+    return (EXIT_USAGE, str(error)) if isinstance(error, ValueError) else None
+
+
+def _said(code: int, sentence: str) -> int:
+    print(f"opendojo: {sentence}", file=sys.stderr)
+    return code
 
 
 def _launched(chosen: Any, arguments: list[str]) -> int:
     """Have `torchrun` run this very command as several ranks."""
-    import sys
+    from opendojo.train import LaunchFailed, launch
 
-    from opendojo.train import launch
-
-    stopped = launch(
-        ["train", *arguments], chosen.run, ranks=chosen.ranks, stall_s=chosen.stall_s
-    )
+    words = ["train", *arguments]
+    try:
+        stopped = launch(words, chosen.run, ranks=chosen.ranks, stall_s=chosen.stall_s)
+    except LaunchFailed as error:
+        return _said(EXIT_LOST, str(error))
     if stopped is not None:
-        print(f"opendojo: {stopped.sentence}", file=sys.stderr)
-        return stopped.code
+        return _said(stopped.code, stopped.sentence)
     return _told(chosen, json.loads((chosen.run / "done.json").read_text()))
 
 

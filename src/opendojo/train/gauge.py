@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,8 +102,9 @@ def _counted(trainee: nn.Module, batch: Any) -> int:
         FlopCounterMode(display=False) as counter,
         torch.no_grad(),
     ):
-        if hasattr(trainee, "prepare"):
-            batch = trainee.prepare(batch, torch.Generator().manual_seed(0))
+        prepare: Callable[..., Any] | None = getattr(trainee, "prepare", None)
+        if prepare is not None:
+            batch = prepare(batch, torch.Generator().manual_seed(0))
         forward = type(trainee).forward  # not `trainee()`: that may be compiled
         trainee(batch) if isinstance(trainee, FSDPModule) else forward(trainee, batch)
     return counter.get_total_flops()

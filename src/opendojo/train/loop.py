@@ -25,7 +25,16 @@ from opendojo.train.config import TrainConfig
 from opendojo.train.gauge import Gauge, model_flops, peak_of
 from opendojo.train.metrics import Journal
 from opendojo.train.parallel import (
-    any_rank, bare, device_of, first, gathered, joined, rank_of, ranks_of, shared, unsharded,
+    any_rank,
+    bare,
+    device_of,
+    first,
+    gathered,
+    joined,
+    rank_of,
+    ranks_of,
+    shared,
+    unsharded,
 )  # fmt: skip
 from opendojo.train.record import Opened, open_run, read_json, read_net, read_net_config
 from opendojo.train.saver import Saver
@@ -35,7 +44,7 @@ from opendojo.train.state import allocate, digest_of, load_tensors, load_weights
 from opendojo.train.step import Progress, StepResult, SuspectStep, make_optimizer, step
 from opendojo.train.trainee import PathTrainee, build, rows_in, to_device
 
-__all__ = ["Trainable", "TrainResult", "load_network", "load_trainee", "train"]
+__all__ = ["TrainResult", "Trainable", "load_network", "load_trainee", "train"]
 
 Trainable = nn.Module | Callable[[], nn.Module] | NetConfig | str
 """A trainee, what makes one, the driving network's configuration, or `package.module:factory`."""
@@ -98,10 +107,10 @@ def train(
             try:
                 return run.go(on_step, lambda: interrupted.is_set(), stop)
             except SuspectStep as error:
-                windows = gathered(error.window_ids)
+                ids = [number for rank in gathered(error.window_ids) for number in rank]
                 if rank_of() == 0:
-                    ids = {"window_ids": windows[0] if len(windows) == 1 else sum(windows, [])}
-                    write_json(run_dir / "suspect.json", {**error.as_dict(), **ids})
+                    record = {**error.as_dict(), "window_ids": ids}
+                    write_json(run_dir / "suspect.json", record)
                 raise
             finally:
                 run.close()
@@ -282,5 +291,3 @@ class _Run:
             **self.journal.spent(),
         )
         return gathered(result)[0]
-
-

@@ -198,4 +198,3 @@ def _units(trainee: nn.Module) -> Iterable[nn.Module]:
     lists = [module for module in trainee.modules() if isinstance(module, nn.ModuleList)]
     members = [member for each in lists for member in each]
     return [m for m in members if sum(p.numel() for p in m.parameters()) >= _UNIT_PARAMETERS]
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
@@ -26,7 +27,7 @@ class Saver:
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
-        self._group = dist.new_group(backend="gloo") if ranks_of() > 1 else None
+        self._group: Any = dist.new_group(backend="gloo") if ranks_of() > 1 else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._copy: dict[str, Tensor] = {}
         self._pending: Future[None] | None = None
@@ -54,7 +55,9 @@ class Saver:
 
     def _stage(self, tensors: dict[str, Tensor]) -> None:
         if self._copy.keys() != tensors.keys():
-            self._copy = {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+            self._copy = {
+                name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()
+            }
             return
         for name, tensor in tensors.items():
             self._copy[name].copy_(tensor)

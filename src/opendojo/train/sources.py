@@ -1,7 +1,7 @@
 """Where batches come from: the seam, several sources as one, and the place in them.
 
-    mixed = Mixed([(loader, 1.0), (world, 2.0)], seed=0)   # two of the world's to each stored one
-    for batch in mixed.batches(epoch=0, start_batch=7): ...
+mixed = Mixed([(loader, 1.0), (world, 2.0)], seed=0)   # two of the world's to each stored one
+for batch in mixed.batches(epoch=0, start_batch=7): ...
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Mixed:
         self._sources = [source for source, _ in sources]
         self._draws = [max(1, round(weight * len(source))) for source, weight in sources]
         self._seed = seed
-        rounds = {getattr(source, "round_steps", None) for source in self._sources} - {None}
+        said = [getattr(source, "round_steps", None) for source in self._sources]
+        rounds = {steps for steps in said if steps is not None}
         if len(rounds) > 1:
             raise ValueError(f"the sources have rounds of {sorted(rounds)} steps: give them one")
         self.round_steps: int | None = next(iter(rounds), None)

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from opendojo.guard import digest
 from opendojo.train.checkpoint import DamagedCheckpoint
@@ -64,7 +65,7 @@ def save_tensors(tensors: Tensors, folder: Path, group: dist.ProcessGroup | None
     """Write the tensors of all ranks, and push them to the disk; `group` None is one process."""
     _hush()
     writer = FileSystemWriter(folder, sync_files=True)
-    dcp.save(dict(tensors), storage_writer=writer, process_group=group, no_dist=group is None)
+    save(dict(tensors), storage_writer=writer, process_group=group, no_dist=group is None)
 
 
 def load_tensors(tensors: Tensors, folder: Path) -> None:
@@ -86,14 +87,14 @@ def load_weights(module: nn.Module, folder: Path, prefix: str = "", *, ema: bool
 
 
 def digest_of(tensors: Tensors) -> str:
-    """`guard.digest` of all the tensors, whole; every rank must ask, one tensor is whole at once."""
+    """`guard.digest` of all tensors, each whole in its turn; every rank must ask."""
     return digest({name: digest(whole(tensor)) for name, tensor in sorted(tensors.items())})
 
 
 def _load(tensors: Tensors, folder: Path, *, alone: bool) -> None:
     _hush()
     try:
-        dcp.load(dict(tensors), storage_reader=_Reader(folder), no_dist=alone)
+        load(dict(tensors), storage_reader=_Reader(folder), no_dist=alone)
     except CheckpointException as error:
         reason = next(iter(error.failures.values()))[0]
         raise DamagedCheckpoint(f"{folder} is whole but cannot be loaded: {reason}") from error

@@ -198,7 +198,8 @@ def _norm(gradients: list[Tensor], device: torch.device) -> Tensor:
     if not gradients:
         return torch.zeros((), device=device)
     with torch.no_grad():
-        norms = torch._foreach_norm(gradients)
+        norm: Any = torch._foreach_norm  # pyright: ignore[reportPrivateImportUsage]
+        norms: tuple[Tensor, ...] = norm(gradients)
         return whole(torch.linalg.vector_norm(torch.stack(norms)))
 
 
@@ -219,5 +220,5 @@ def _follow(optimizer: torch.optim.Optimizer, decay: float) -> None:
                 state["ema"] = parameter.detach().clone()
             averages.append(state["ema"])
             weights.append(parameter.detach())
-    torch._foreach_lerp_(averages, weights, 1.0 - decay)
-
+    lerp: Any = torch._foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+    lerp(averages, weights, 1.0 - decay)

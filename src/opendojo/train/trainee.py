@@ -147,7 +147,9 @@ def parts_of(batch: Any, count: int) -> list[tuple[Any, float]]:
         return [(batch, 1.0)]
     rows = rows_in(batch)
     if not rows:
-        raise ValueError("accumulate above 1 needs batches of tensors whose first dimension is rows")
+        raise ValueError(
+            "accumulate above 1 needs batches of tensors whose first dimension is rows"
+        )
     each = -(-rows // count)
     places = [(start, min(start + each, rows)) for start in range(0, rows, each)]
     return [(rows_of(batch, *ends), (ends[1] - ends[0]) / rows) for ends in places]
@@ -176,4 +178,3 @@ def window_ids(batch: Any) -> list[int]:
     """Names of the batch's rows, for the record of a suspect step; empty where it has none."""
     found = batch.get("window_id") if isinstance(batch, dict) else getattr(batch, "window_id", None)
     return found.tolist() if isinstance(found, Tensor) else []
-
