@@ -1,12 +1,14 @@
 """Several ranks without `torchrun`: children forked from a process that has PyTorch loaded.
 
-Run as a program, `ranks_kit.py PARALLEL FOLDER SEED...` trains once undisturbed and then, for each
-seed, with a rank killed on the way and all ranks started again, as `torchrun` would. It prints one
-JSON document. The process forks only: it must not compute a gradient itself.
+Run as a program, `ranks_kit.py kills PARALLEL FOLDER SEED...` trains once undisturbed and then, for
+each seed, with a rank killed on the way and all ranks started again, as `torchrun` would;
+`ranks_kit.py worlds PARALLEL FOLDER` changes the number of ranks on the way. Both print one JSON
+document. The process forks only: it must not compute a gradient itself.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -22,7 +24,7 @@ import torch
 from torch import nn
 
 from opendojo.loader import permuted
-from opendojo.train import OptimConfig, TrainConfig, train
+from opendojo.train import OptimConfig, TrainConfig, read_metrics, train
 
 ROWS, ROWS_TOGETHER = 48, 8
 CONFIG = TrainConfig(
@@ -175,15 +177,22 @@ def ids_by_epoch(folder: Path, steps: int) -> dict[int, list[int]]:
     return epochs
 
 
-def main() -> None:
-    parallel, folder, *seeds = sys.argv[1:]
-    import dataclasses
+def order_of(folder: Path) -> dict[tuple[int, int], list[int]]:
+    """Ids of each batch, ranks side by side."""
+    order: dict[tuple[int, int], dict[int, list[int]]] = {}
+    for path in sorted(folder.glob("ids-*.jsonl")):
+        for line in path.read_text().splitlines():
+            told = json.loads(line)
+            order.setdefault((told["epoch"], told["batch"]), {})[told["rank"]] = told["ids"]
+    return {place: sum((ids[rank] for rank in sorted(ids)), []) for place, ids in order.items()}
 
+
+def kills(parallel: str, home: Path, seeds: list[int]) -> dict[str, Any]:
+    """An undisturbed run, and one for each seed with a rank killed on the way."""
     config = dataclasses.replace(CONFIG, parallel=parallel)
-    home = Path(folder)
     assert not any(trained(home / "whole", config))
     told: dict[str, Any] = {"whole": json.loads((home / "whole/run/done.json").read_text())}
-    for seed in map(int, seeds):
+    for seed in seeds:
         mine = home / str(seed)
         mine.mkdir(parents=True)
         attempts = killed_once(mine, config, seed)
@@ -193,10 +202,45 @@ def main() -> None:
         told[str(seed)] = {
             "attempts": attempts,
             "same": done["digest"] == told["whole"]["digest"],
-            "once": all(once[:2]) and len(once) == 3 and len(set(epochs[2])) == len(epochs[2]),
+            "once": once == [True, True, False] and len(set(epochs[2])) == len(epochs[2]) == 24,
         }
-    print(json.dumps(told))
+    return told
+
+
+def worlds(parallel: str, home: Path) -> dict[str, Any]:
+    """One rank throughout, against one, two and one again, five steps each."""
+    config = dataclasses.replace(CONFIG, parallel=parallel)
+    assert not any(trained(home / "one", config, 1, make=Plain))
+    for number, ranks in enumerate((1, 2, 1)):
+        part = home / str(number)
+        (part / "run").parent.mkdir()
+        (part / "run").symlink_to(home / "run")
+
+        def until(rank: int, last: int = 5 * (number + 1)) -> Callable[[], bool]:
+            path = home / "run/metrics.jsonl"
+            return lambda: rank == 0 and path.read_text().count("\n") >= last
+
+        (home / "run").mkdir(exist_ok=True)
+        assert not any(trained(part, config, ranks, make=Plain, stop=until))
+    losses = [
+        [row["loss_total"] for row in read_metrics(folder / "metrics.jsonl")]
+        for folder in (home / "one/run", home / "run")
+    ]
+    mixed: dict[tuple[int, int], list[int]] = {}
+    for number in range(3):
+        mixed |= order_of(home / str(number))
+    done = [json.loads((home / f / "done.json").read_text()) for f in ("one/run", "run")]
+    return {
+        "losses": losses,
+        "same_order": mixed == order_of(home / "one"),
+        "frames": [each["frames"] for each in done],
+        "steps": [each["steps"] for each in done],
+    }
 
 
 if __name__ == "__main__":
-    main()
+    what, how, folder, *numbers = sys.argv[1:]
+    if what == "kills":
+        print(json.dumps(kills(how, Path(folder), [int(number) for number in numbers])))
+    else:
+        print(json.dumps(worlds(how, Path(folder))))

@@ -19,6 +19,8 @@ class OptimConfig:
     """Decay of matrices and filters; biases and gains are left alone."""
     warmup_steps: int = 20
     """Steps over which the learning rate rises from near 0."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """After the warm-up: down to 0 along half a cosine, or at one rate."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this norm where theirs is larger."""
     betas: tuple[float, float] = (0.9, 0.99)
@@ -30,6 +32,8 @@ class OptimConfig:
     def __post_init__(self) -> None:
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ValueError(f"optim.ema_decay {self.ema_decay}: must be from 0 to below 1")
+        if self.schedule not in ("cosine", "constant"):
+            raise ValueError(f"optim.schedule {self.schedule!r}: cosine or constant")
         for name in ("lr", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optim.{name} {getattr(self, name)}: must be above 0")
@@ -41,6 +45,8 @@ class OptimConfig:
     def lr_at(self, step: int, steps: int) -> float:
         """Learning rate of step `step` (from 0) of `steps`."""
         warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.schedule == "constant":
+            return self.lr * warm
         done = max(0, step - self.warmup_steps) / max(1, steps - self.warmup_steps)
         return self.lr * warm * 0.5 * (1.0 + math.cos(math.pi * done))
 

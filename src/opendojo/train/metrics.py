@@ -73,10 +73,10 @@ class Journal:
         self._config, self._gauge = config, gauge
         self._began_s, self._cpu_began_s = time.perf_counter(), time.process_time()
         writes = rank_of() == 0
+        self._board = _tensorboard(run_dir, steps_done) if writes and config.tensorboard else None
         self._metrics = Metrics(run_dir / "metrics.jsonl", steps_done) if writes else None
         self._spent_path = run_dir / "spent.json"
         self._before = self._earlier(self._metrics.spent if self._metrics else {})
-        self._board = _tensorboard(run_dir, steps_done) if writes and config.tensorboard else None
 
     def row(
         self,
