@@ -27,11 +27,12 @@ def main(run_dir: Path, parallel: str, how: str) -> int:
 
     def on_step(row: dict[str, Any]) -> None:
         kind, *more = how.split("-")
+        if fired.exists():
+            return
         if kind == "die" and [rank, row["step"]] == [int(each) for each in more]:
-            if not fired.exists():
-                fired.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        if kind == "hang" and rank == 1 and row["step"] == 6 and not fired.exists():
+            fired.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "hang" and rank == 1 and row["step"] == 6:
             fired.touch()
             time.sleep(10_000)
 

@@ -184,7 +184,7 @@ def order_of(folder: Path) -> dict[tuple[int, int], list[int]]:
         for line in path.read_text().splitlines():
             told = json.loads(line)
             order.setdefault((told["epoch"], told["batch"]), {})[told["rank"]] = told["ids"]
-    return {place: sum((ids[rank] for rank in sorted(ids)), []) for place, ids in order.items()}
+    return {place: [i for rank in sorted(ids) for i in ids[rank]] for place, ids in order.items()}
 
 
 def kills(parallel: str, home: Path, seeds: list[int]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def test_forty_kills_of_any_rank_at_any_step(tmp_path: Path, parallel: str) -> N
     check_kills(told)
 
 
-@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_one_rank_then_two_then_one(tmp_path: Path, parallel: str) -> None:
     told = kit("worlds", parallel, tmp_path)
     alone, mixed = told["losses"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fake_road import FakeRoad
 
-from opendojo.guard import digest
+from opendojo.guard import Finding, digest
 from opendojo.model import NetConfig
 from opendojo.train import (
     OptimConfig,
@@ -18,6 +18,7 @@ from opendojo.train import (
     make_optimizer,
     step,
 )
+from opendojo.train.step import suspicion
 
 NET = NetConfig(
     cameras=("front", "left"),
@@ -188,3 +189,71 @@ def test_it_learns_to_read_the_bend_off_the_picture():
     error = (output.path_m - batch.path_m)[:, -1, :, 1].abs().mean()
     straight_on = batch.path_m[:, -1, :, 1].abs().mean()
     assert error < 0.66 * straight_on
+
+
+def finding(loss, norm=1.0):
+    return Finding(loss=loss, norm=norm)
+
+
+STEADY = tuple(1.0 + 0.1 * math.sin(k) for k in range(64))
+
+
+def test_a_spike_stops_the_run_and_ordinary_noise_does_not():
+    assert suspicion(finding(1.3), STEADY, CONFIG) is None
+    assert "spike" in suspicion(finding(30.0), STEADY, CONFIG)
+    off = dataclasses.replace(CONFIG, spike=None)
+    assert suspicion(finding(30.0), STEADY, off) is None
+    bold = dataclasses.replace(CONFIG, spike=1.0)
+    assert "spike" in suspicion(finding(1.3), STEADY, bold)
+    assert suspicion(finding(math.nan), (), off) == "not finite"
+    assert suspicion(finding(1.0, math.inf), STEADY, CONFIG) == "not finite"
+
+
+def test_a_spike_needs_something_to_be_held_against():
+    assert suspicion(finding(30.0), STEADY[:31], CONFIG) is None
+    assert suspicion(finding(30.0), STEADY[:32], CONFIG) is not None
+
+
+def test_losses_that_vanish_or_were_as_high_before_are_no_spike():
+    assert suspicion(finding(1e-12), (1e-13,) * 64, CONFIG) is None
+    assert suspicion(finding(30.0), (*STEADY[:-1], 31.0), CONFIG) is None
+
+
+def test_heavy_tails_raise_no_false_alarm():
+    """Losses of a driving network are lognormal about a falling mean; 20 runs of 2,000 steps."""
+    random = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(20):
+        scale = np.exp(-np.arange(2000) / 800) + 0.05
+        losses = scale * np.exp(0.4 * random.standard_normal(2000))
+        for k in range(64, 2000):
+            recent = tuple(losses[k - 64 : k].tolist())
+            alarms += suspicion(finding(float(losses[k])), recent, CONFIG) is not None
+    assert alarms == 0
+
+
+def test_a_spike_changes_no_weight():
+    network, optimizer = fresh()
+    before = state_of(network, optimizer)
+    state = Progress(step=70, recent=(1e-6,) * 64)
+    with pytest.raises(SuspectStep, match="spike"):
+        step(network, optimizer, draw(), state, CONFIG)
+    assert state_of(network, optimizer) == before
+
+
+def test_the_average_follows_the_weights_and_begins_as_they_are():
+    config = TrainConfig(steps=9, optim=OptimConfig(warmup_steps=0, ema_decay=0.5))
+    network, optimizer = fresh(config)
+    weight = network.network.memory.weight_hh_l0
+    averages = []
+    for k in range(3):
+        step(network, optimizer, draw(k), Progress(step=k), config)
+        averages.append((weight.detach().clone(), optimizer.state[weight]["ema"].clone()))
+    assert torch.equal(*averages[0])
+    expected = 0.5 * averages[0][0] + 0.5 * averages[1][0]
+    assert torch.allclose(averages[1][1], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_constant_rate_stays():
+    optim = OptimConfig(lr=1.0, warmup_steps=1, schedule="constant")
+    assert [optim.lr_at(k, 4) for k in range(4)] == [0.5, 1.0, 1.0, 1.0]

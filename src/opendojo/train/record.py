@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import subprocess
@@ -145,6 +146,7 @@ def _write_circumstances(
     )
 
 
+@functools.cache
 def _commit() -> str | None:
     """Commit of the checkout this package runs from; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
