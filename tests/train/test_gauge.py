@@ -84,6 +84,14 @@ def test_energy_is_of_the_frames_since_the_last_reading() -> None:
     assert slow.energy(3) == slow.energy(12), "the meter is not read at every step"
 
 
+@pytest.mark.parametrize(("method", "per_frame"), [("cpu_model", 4.0), ("rapl", 2.0)])
+def test_a_meter_of_one_process_stands_for_all_ranks(method: str, per_frame: float) -> None:
+    reading = types.SimpleNamespace(joules=6.0, method=method, measured=False)
+    gauge = Gauge(Peak(flops_per_s=1.0, source="known"), ranks=2, every_s=0.0)
+    gauge._meter = types.SimpleNamespace(stop=lambda: reading)  # type: ignore[assignment]
+    assert gauge.energy(3)["joules_per_frame"] == per_frame
+
+
 def test_several_ranks_add_up_and_share_one_peak_each() -> None:
     gauge = Gauge(Peak(flops_per_s=100.0, source="known"), ranks=2)
     told = gauge.rates(50.0, 1.0)

@@ -31,6 +31,9 @@ _KNOWN_FLOPS = {
 }
 """Dense peak per second by a word of the device's name, from the makers' data sheets (SXM)."""
 
+_ONE_PROCESS = ("cpu_model",)
+"""Methods of the energy meter that see the process that asks, and not its fellow ranks."""
+
 _FORWARD_AND_BACKWARD = 3
 """A backward pass takes two products for each of the forward pass: one for inputs, one for weights
 (Kaplan et al., 2020, section 2.1)."""
@@ -136,8 +139,8 @@ class Gauge:
     def energy(self, frames: int) -> dict[str, Any]:
         """Joules per frame since the meter was last read, at most every `every_s` seconds.
 
-        `frames` are those that the meter's watts were spent on: its scope says whether it reads
-        this process or the whole machine.
+        `frames` are those of all ranks. A meter that reads this process alone stands for every
+        rank, for all do the same; one that reads a counter is taken to see all of them.
         """
         self._frames += frames
         now_s = time.perf_counter()
@@ -146,7 +149,8 @@ class Gauge:
         energy = self._meter.stop()
         drawn = None
         if energy.joules is not None and self._joules is not None and self._frames:
-            drawn = (energy.joules - self._joules) / self._frames
+            seen = self._ranks if energy.method in _ONE_PROCESS else 1
+            drawn = seen * (energy.joules - self._joules) / self._frames
         self._energy = {
             "joules_per_frame": drawn,
             "energy_method": energy.method,

@@ -17,9 +17,6 @@ from opendojo.train.step import StepResult
 
 __all__ = ["Journal", "Metrics", "read_metrics"]
 
-_ONE_PROCESS = ("cpu_model", "none")
-"""Methods of the energy meter that read this process; the others read the whole machine."""
-
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Every whole line of a metrics file; a last line cut off by a kill is left out."""
