@@ -83,6 +83,7 @@ def launch(
     """
     if ranks < 1:
         raise ValueError(f"ranks {ranks}: must be at least 1")
+    run_dir.mkdir(parents=True, exist_ok=True)  # where ranks say why they stop
     for attempt in range(1, attempts + 1):
         launch_id = uuid.uuid4().hex
         finished = _done(run_dir)
@@ -118,7 +119,8 @@ def _started(
         _LAUNCH: launch_id,
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={ranks}", f"--max-restarts={restarts}", "-m", module, *words]
+    command += [f"--nproc-per-node={ranks}", f"--max-restarts={restarts}", "-m"]
+    command += ["--", module, *words]  # after `--`, --run is not taken for torchrun's --run-path
     # A session of its own: Ctrl-C reaches the ranks once, handed on from here.
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
