@@ -51,6 +51,18 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         # its own bounds want a torch below 2.11, of which the registry has no build without CUDA
         ("lerobot==0.4.4",),
     ),
+    "train": (
+        (
+            "torch==2.13.0",
+            "numpy==2.4.6",
+            "av==18.1.0",
+            "pyarrow==26.0.1",
+            "psutil==7.2.2",
+            "accelerate==1.15.0",
+            "lightning==2.6.6",
+        ),
+        (),
+    ),
 }
 """Packages of each environment: those installed as usual, and those without their dependencies."""
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import sys
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from opendojo.cli.show import Common, Progress, parse, print_document
 
+if TYPE_CHECKING:
+    from opendojo.loader import Loader
+    from opendojo.recipes import Recipe
+
 __all__ = ["run"]
+
+EXIT_USAGE, EXIT_DATA, EXIT_LOST = 2, 3, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainArguments(Common):
-    """Train a driving network on one or several stores.
+    """Train a driving network, or one of your own, on one or several stores.
 
     The first word picks the recipe, options override it: `opendojo train base --stores s --run r
     --train.optim.lr 5e-4`. The same call goes on where an earlier one stopped. Fleet, store,
@@ -27,33 +36,126 @@ class TrainArguments(Common):
     """Stores to read."""
     run: Path
     """Folder of the run."""
+    network: str | None = None
+    """`package.module:factory` of a network of your own, in place of the recipe's: a callable that
+    returns a module whose forward(batch) gives a dict of losses."""
+    ranks: int = 1
+    """Processes that share the training, started by torchrun; they share out each batch, so that
+    the recipe's batch is what all of them take together. Another number may go on with a run."""
+    parallel: Literal["ddp", "fsdp"] | None = None
+    """Each rank keeps the whole network (ddp) or a shard of it (fsdp); else the recipe's."""
+    stall_s: float = 900.0
+    """Ranks that log no step for so long are ended and started again."""
 
 
 def run(arguments: list[str]) -> int:
     """Run the command."""
     chosen: Any = parse(_with_recipes(), "train", arguments, TrainArguments.__doc__ or "")
-    from opendojo.loader import Loader
-    from opendojo.store import Store
+    from opendojo.train.launch import is_worker, stop_all
+
+    if chosen.ranks < 1:
+        raise ValueError(f"ranks {chosen.ranks}: must be at least 1")
+    if not is_worker() and chosen.ranks > 1:
+        return _launched(chosen, arguments)
+    try:
+        result = _train(chosen)
+    except Exception as error:
+        ending = _ending(error)
+        if ending is None:
+            raise
+        stop_all(chosen.run, *ending)
+        return _said(*ending)
+    return 0 if is_worker() else _told(chosen, result)
+
+
+def _ending(error: Exception) -> tuple[int, str] | None:
+    """Exit code and sentence for what would happen again; None for what may not."""
+    from opendojo.clip import BadClip
+    from opendojo.store import BadStore
+    from opendojo.train import DamagedCheckpoint, SuspectStep
+
+    if isinstance(error, SuspectStep | DamagedCheckpoint | BadStore | BadClip):
+        return EXIT_DATA, str(error)
+    return (EXIT_USAGE, str(error)) if isinstance(error, ValueError) else None
+
+
+def _said(code: int, sentence: str) -> int:
+    print(f"opendojo: {sentence}", file=sys.stderr)
+    return code
+
+
+def _launched(chosen: Any, arguments: list[str]) -> int:
+    """Have `torchrun` run this very command as several ranks."""
+    from opendojo.train import LaunchFailed, launch
+
+    words = ["train", *arguments]
+    try:
+        stopped = launch(words, chosen.run, ranks=chosen.ranks, stall_s=chosen.stall_s)
+    except LaunchFailed as error:
+        return _said(EXIT_LOST, str(error))
+    if stopped is not None:
+        return _said(stopped.code, stopped.sentence)
+    return _told(chosen, json.loads((chosen.run / "done.json").read_text()))
+
+
+def _train(chosen: Any) -> dict[str, Any]:
+    """Train in this process: alone, or as a rank of several; only rank 0 shows progress."""
     from opendojo.train import train
 
-    recipe = chosen.recipe
-    loader = Loader([Store.open(path) for path in chosen.stores], recipe.loader)
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    recipe: Recipe = chosen.recipe
+    loader = _loader(chosen.stores, recipe, rank, ranks)
+    config = recipe.train
+    if chosen.parallel is not None:
+        config = dataclasses.replace(config, parallel=chosen.parallel)
     progress = Progress()
 
     def told(row: dict[str, Any]) -> None:
         note = f"loss {row['loss_total']:.3f}, {row['frames_per_s']:,.0f} frames/s"
-        progress("training", row["step"], recipe.train.steps, note)
+        if row["peak_share"] is not None:
+            note += f", {100 * row['peak_share']:.0f} % of peak"
+        progress("training", row["step"], config.steps, note)
 
     result = train(
-        chosen.run, recipe.net, loader, recipe.train, on_step=told, data=loader.fingerprint
+        chosen.run,
+        chosen.network or recipe.net,
+        loader,
+        config,
+        on_step=told if rank == 0 else None,
+        data=loader.fingerprint,
     )
     progress.close()
-    document = {"run": str(chosen.run), **dataclasses.asdict(result)}
+    return dataclasses.asdict(result)
+
+
+def _loader(stores: tuple[Path, ...], recipe: Recipe, rank: int, ranks: int) -> Loader:
+    """This rank's share of the recipe's batches, read by its share of the machine."""
+    from opendojo.loader import Loader
+    from opendojo.store import Store
+
+    config = recipe.loader
+    if ranks > 1:
+        if config.batch % ranks:
+            raise ValueError(f"loader.batch {config.batch} cannot be shared by {ranks} ranks")
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", str(ranks)))
+        cores = len(os.sched_getaffinity(0))
+        workers = max(1, cores // here) if config.workers is None else config.workers
+        config = dataclasses.replace(
+            config,
+            batch=config.batch // ranks,
+            workers=workers,
+            keep_bytes=config.keep_bytes // here,
+        )
+    return Loader([Store.open(path) for path in stores], config, rank, ranks)
+
+
+def _told(chosen: Any, result: dict[str, Any]) -> int:
+    document = {"run": str(chosen.run), **result}
     if chosen.json:
         print_document(document)
     else:
-        print(f"{chosen.run}: {result.steps} steps, {result.frames:,} frames, "
-              f"{result.seconds:.0f} s, digest {result.digest}")  # fmt: skip
+        print(f"{chosen.run}: {result['steps']} steps, {result['frames']:,} frames, "
+              f"{result['seconds']:.0f} s, digest {result['digest']}")  # fmt: skip
     return 0
 
 

@@ -1,75 +1,57 @@
 """Checkpoints that are there whole or not at all, and say when they are damaged.
 
-A checkpoint is a folder `step-00000100` with `network.pt`, `optimizer.pt`, `progress.json` and
-`manifest.sha256`, which `sha256sum --check` reads too. It is written under a hidden name, every
-file and the folder are pushed to the disk, the folder is renamed, the file `latest` names it, and
-only then older ones go. A kill between any two of these leaves the old state or the new one.
+A checkpoint is a folder `step-00000100` with the tensors as PyTorch's distributed checkpoint (DCP)
+writes them, `progress.json`, and `manifest.sha256`, which `sha256sum --check` reads too. It is
+written under a hidden name, every file and the folder are pushed to the disk, the folder is
+renamed, the file `latest` names it, and only then older ones go. A kill between any two of these
+leaves the old state or the new one.
 
-    save(run_dir / "checkpoints", checkpoint, keep=2)
-    checkpoint = load_newest(run_dir / "checkpoints")
+    place = begin(folder, 100)              # tensors are written here
+    publish(folder, place, progress, keep=2)
+    newest = newest_whole(folder)
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import zip_longest
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from opendojo.store.atomic import sync_folder
+from opendojo.store.atomic import file_sha256, sync_folder
 from opendojo.train.step import Progress
 
-__all__ = ["Checkpoint", "DamagedCheckpoint", "clean", "load_newest", "save"]
+__all__ = ["DamagedCheckpoint", "begin", "clean", "newest_whole", "publish", "read_progress"]
 
 _PARTIAL, _STALE = ".partial-", ".stale-"
-_FILES = ("network.pt", "optimizer.pt", "progress.json")
-_MANIFEST = "manifest.sha256"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """The whole state of a run between two steps."""
-
-    network: dict[str, Any]
-    """State dict of the network."""
-    optimizer: dict[str, Any]
-    """State dict of the optimizer."""
-    progress: Progress
-    """What was done, and which batch is next."""
+_PROGRESS, _MANIFEST = "progress.json", "manifest.sha256"
 
 
 class DamagedCheckpoint(Exception):
     """A checkpoint whose files are not what was written: which file, and how it differs."""
 
 
-def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Publish a checkpoint in `folder` and remove all but the newest `keep`; returns its place.
-
-    Checkpoints of later steps go too: a run that is back at this step could not read them.
-    """
+def begin(folder: Path, step: int) -> Path:
+    """The hidden folder in which the checkpoint of a step is written; it is made empty."""
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{checkpoint.progress.step:08d}"
-    partial = folder / f"{_PARTIAL}{final.name}"
+    partial = folder / f"{_PARTIAL}step-{step:08d}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    contents = (
-        _packed(checkpoint.network),
-        _packed(checkpoint.optimizer),
-        json.dumps(asdict(checkpoint.progress)).encode(),
-    )
-    for name, data in zip(_FILES, contents, strict=True):
-        _write(partial / name, data)
-    _write(partial / _MANIFEST, _manifest(contents).encode())
+    return partial
+
+
+def publish(folder: Path, partial: Path, progress: Progress, keep: int) -> Path:
+    """Make a written checkpoint the newest and remove all but `keep`; returns its place.
+
+    The tensors' files must have been pushed to the disk by whoever wrote them. Checkpoints of later
+    steps go too: a run that is back at this step could not read them.
+    """
+    _write(partial / _PROGRESS, json.dumps(asdict(progress)).encode())
+    _write(partial / _MANIFEST, _manifest(partial).encode())
     sync_folder(partial)
+    final = folder / partial.name.removeprefix(_PARTIAL)
     _discard(final)
     os.replace(partial, final)  # noqa: PTH105 - the kill tests count these calls
     sync_folder(folder)
@@ -81,7 +63,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     return final
 
 
-def load_newest(folder: Path) -> Checkpoint | None:
+def newest_whole(folder: Path) -> Path | None:
     """The newest checkpoint whose files are as they were written; None where there is none yet.
 
     A damaged one is named on stderr and the one before it is taken. Raises `DamagedCheckpoint`
@@ -90,15 +72,23 @@ def load_newest(folder: Path) -> Checkpoint | None:
     damage: list[str] = []
     for place in _newest_first(folder):
         try:
-            return _load(place)
+            _verify(place)
         except DamagedCheckpoint as error:
             damage.append(str(error))
             print(f"warning: {error}; trying the checkpoint before it", file=sys.stderr)
+        else:
+            return place
     if damage:
         raise DamagedCheckpoint(
             f"no whole checkpoint in {folder}: {'; '.join(damage)} (to start over, remove {folder})"
         )
     return None
+
+
+def read_progress(place: Path) -> Progress:
+    """How far the run had come at a checkpoint."""
+    told = json.loads((place / _PROGRESS).read_text())
+    return Progress(**{**told, "recent": tuple(told["recent"])})
 
 
 def clean(folder: Path) -> None:
@@ -121,10 +111,8 @@ def _superseded(folder: Path, newest: Path, keep: int) -> list[Path]:
     return [place for place in places if place not in kept]
 
 
-def _packed(state: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
+def _contents(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.name != _MANIFEST)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -143,39 +131,25 @@ def _discard(place: Path) -> None:
         shutil.rmtree(stale)
 
 
-def _manifest(contents: Sequence[bytes]) -> str:
-    hashes = (hashlib.sha256(data).hexdigest() for data in contents)
-    return "".join(f"{sha}  {name}\n" for sha, name in zip(hashes, _FILES, strict=True))
+def _manifest(place: Path) -> str:
+    return "".join(f"{file_sha256(path)}  {path.name}\n" for path in _contents(place))
 
 
-def _load(place: Path) -> Checkpoint:
-    network, optimizer, progress = _verified(place)
-    return Checkpoint(
-        network=_unpacked(network),
-        optimizer=_unpacked(optimizer),
-        progress=Progress(**json.loads(progress)),
-    )
-
-
-def _unpacked(data: bytes) -> dict[str, Any]:
-    return torch.load(io.BytesIO(data), weights_only=True)
-
-
-def _verified(place: Path) -> list[bytes]:
-    """Contents of the files, once they are what the manifest says."""
-    contents = [_read(place / name) for name in _FILES]
-    written = _read(place / _MANIFEST).splitlines()
-    found = _manifest(contents).encode().splitlines()
-    for name, was, now in zip_longest(_FILES, written, found):
-        if was != now:
-            raise DamagedCheckpoint(
-                f"{place / str(name)} is not what {_MANIFEST} beside it says was written"
-            )
-    return contents
-
-
-def _read(path: Path) -> bytes:
+def _verify(place: Path) -> None:
+    """Raise `DamagedCheckpoint` unless the files are what the manifest says."""
     try:
-        return path.read_bytes()
+        written = _lines((place / _MANIFEST).read_text(errors="replace"))
+        found = _lines(_manifest(place))
     except OSError as error:
-        raise DamagedCheckpoint(f"{path} cannot be read: {error.strerror}") from error
+        raise DamagedCheckpoint(f"{error.filename} cannot be read: {error.strerror}") from error
+    for name in sorted({*written, *found, _PROGRESS}):
+        if name not in found or written.get(name) != found[name]:
+            raise DamagedCheckpoint(
+                f"{place / name} is not what {_MANIFEST} beside it says was written"
+            )
+
+
+def _lines(manifest: str) -> dict[str, str]:
+    """Hash of each file by its name."""
+    parted = (line.partition("  ") for line in manifest.splitlines())
+    return {name: sha for sha, _, name in parted}

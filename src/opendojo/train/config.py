@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 __all__ = ["OptimConfig", "TrainConfig"]
 
@@ -18,12 +19,21 @@ class OptimConfig:
     """Decay of matrices and filters; biases and gains are left alone."""
     warmup_steps: int = 20
     """Steps over which the learning rate rises from near 0."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """After the warm-up: down to 0 along half a cosine, or at one rate."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this norm where theirs is larger."""
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay of the averages of the gradient and of its square."""
+    ema_decay: float | None = None
+    """Decay per step of a moving average of the weights, which is then what is evaluated; None
+    keeps none. About 1 - 10 / steps is usual."""
 
     def __post_init__(self) -> None:
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"optim.ema_decay {self.ema_decay}: must be from 0 to below 1")
+        if self.schedule not in ("cosine", "constant"):
+            raise ValueError(f"optim.schedule {self.schedule!r}: cosine or constant")
         for name in ("lr", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optim.{name} {getattr(self, name)}: must be above 0")
@@ -35,6 +45,8 @@ class OptimConfig:
     def lr_at(self, step: int, steps: int) -> float:
         """Learning rate of step `step` (from 0) of `steps`."""
         warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.schedule == "constant":
+            return self.lr * warm
         done = max(0, step - self.warmup_steps) / max(1, steps - self.warmup_steps)
         return self.lr * warm * 0.5 * (1.0 + math.cos(math.pi * done))
 
@@ -53,6 +65,23 @@ class TrainConfig:
     """Weight of the forecast's loss (in shares of full brightness) beside the path's."""
     speed_drop: float = 0.1
     """Share of windows whose speed is hidden, so that the network must also see."""
+    accumulate: int = 1
+    """Parts into which each batch is cut, one after the other: less memory, the same gradient."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 runs the forward pass under autocast; weights and optimizer stay float32."""
+    compile: bool = False
+    """Run the trainee's forward pass through `torch.compile`."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`; auto takes the accelerator where there is one."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What several ranks do: each keeps the whole network, or each a shard of it (FSDP2)."""
+    spike: float | None = 20.0
+    """A loss this many robust deviations above the median of recent ones stops the run; None
+    looks at infinities alone. `train.step.suspicion` has the rule."""
+    spike_window: int = 64
+    """How many recent losses the rule looks at; it is silent until half of them are there."""
+    tensorboard: bool = False
+    """Also write what metrics.jsonl holds for TensorBoard, under `tensorboard/` of the run."""
     checkpoint_every: int = 100
     """Steps between checkpoints; the last step always has one."""
     keep: int = 2
@@ -64,12 +93,16 @@ class TrainConfig:
     bit-equal only for equal counts."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every", "log_every"):
+        for name in ("steps", "checkpoint_every", "log_every", "accumulate", "spike_window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
         if self.keep < 2:
             raise ValueError(f"keep {self.keep}: at least 2, so that a damaged one can be replaced")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads {self.threads}: must be at least 1")
+        if self.precision not in ("fp32", "bf16") or self.parallel not in ("ddp", "fsdp"):
+            raise ValueError("precision is fp32 or bf16, parallel is ddp or fsdp")
+        if self.spike is not None and not self.spike > 0:
+            raise ValueError(f"spike {self.spike}: must be above 0, or None")
         if self.forecast_weight < 0 or not 0 <= self.speed_drop < 1:
             raise ValueError("forecast_weight must not be below 0, speed_drop from 0 to below 1")

@@ -1,47 +1,55 @@
 """The loop around the step: resumes by itself, stops cleanly, writes down what it did.
 
 A run interrupted anywhere and started again ends with the very bits of an undisturbed one: the
-order of batches depends on (seed, epoch), random choices on (seed, step), arithmetic on the thread
-count, which is recorded.
+order of batches depends on (seed, epoch), random choices on (seed, step, rank), arithmetic on the
+number of ranks and of threads, which are recorded. Another number of ranks may go on with it; sums
+are then taken in another order and the last bits differ.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import signal
-import threading
+import copy
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+from torch import nn
 
-from opendojo.guard import digest
-from opendojo.loader.batch import Batch
-from opendojo.model import DrivingNet, NetConfig
+from opendojo.model import DrivingNet, DrivingTrainee, LossConfig, NetConfig
 from opendojo.store.atomic import write_json
-from opendojo.train.checkpoint import Checkpoint, clean, load_newest, save
+from opendojo.train.checkpoint import newest_whole, read_progress
 from opendojo.train.config import TrainConfig
-from opendojo.train.metrics import Metrics
-from opendojo.train.record import read_json, read_net_config, write_circumstances, write_config
+from opendojo.train.gauge import Gauge, model_flops, peak_of
+from opendojo.train.metrics import Journal
+from opendojo.train.parallel import (
+    any_rank,
+    bare,
+    device_of,
+    first,
+    gathered,
+    joined,
+    rank_of,
+    ranks_of,
+    shared,
+    unsharded,
+)  # fmt: skip
+from opendojo.train.record import Opened, open_run, read_json, read_net, read_net_config
+from opendojo.train.saver import Saver
+from opendojo.train.settings import interrupts, settings
+from opendojo.train.sources import BatchSource, Feed
+from opendojo.train.state import allocate, digest_of, load_tensors, load_weights, tensors_of
 from opendojo.train.step import Progress, StepResult, SuspectStep, make_optimizer, step
+from opendojo.train.trainee import build, rows_in, to_device
 
-__all__ = ["BatchSource", "TrainResult", "load_network", "train"]
+__all__ = ["TrainResult", "Trainable", "load_network", "load_trainee", "train"]
 
+Trainable = nn.Module | Callable[[], nn.Module] | NetConfig | str
+"""A trainee, what makes one, the driving network's configuration, or `package.module:factory`."""
 
-class BatchSource(Protocol):
-    """Where batches come from: `loader.Loader`, or anything with the same two methods."""
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        ...
-
-    def batches(self, epoch: int, start_batch: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch in their order, from `start_batch` on."""
-        ...
+OnStep = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,239 +57,236 @@ class TrainResult:
     """What a run came to; written to done.json when it is finished."""
 
     digest: str
-    """`guard.digest` of the network and the optimizer."""
+    """`train.state.digest_of` weights and optimizer."""
     steps: int
     """Optimizer steps done."""
     frames: int
-    """Pictures trained on."""
+    """Pictures trained on, by all ranks."""
     seconds: float
     """Wall time of all attempts, from the start of each to its last logged step or end."""
     cpu_seconds: float
-    """Processor time of all attempts, this process only."""
+    """Processor time of all attempts, of rank 0's process only."""
     interrupted: bool = False
     """True where `stop` ended the run before its last step."""
 
 
 def train(
     run_dir: Path | str,
-    net_config: NetConfig,
-    loader: BatchSource,
+    trainee: Trainable,
+    source: BatchSource,
     config: TrainConfig,
     *,
-    on_step: Callable[[dict[str, Any]], None] | None = None,
+    on_step: OnStep | None = None,
     stop: Callable[[], bool] | None = None,
     data: str = "",
 ) -> TrainResult:
-    """Train a network in `run_dir`, from its newest checkpoint where there is one.
+    """Train in `run_dir`, from its newest checkpoint where there is one.
 
-    `on_step` is given each row of the metrics; `stop` is asked after each step and ends the run
-    with a checkpoint. The first Ctrl-C does the same and then raises `KeyboardInterrupt`. `data` is
-    a fingerprint of what is trained on. A finished run returns its recorded result at once.
+    Started by `torchrun`, each process is a rank and calls this alike; `source` gives the rank's
+    share of each batch. `on_step` is given each row of the metrics; `stop` is asked after each step
+    and ends the run with a checkpoint. The first Ctrl-C does the same and then raises
+    `KeyboardInterrupt`. `data` is a fingerprint of what is trained on. A finished run returns its
+    recorded result at once.
 
-    Raises `ValueError` where the folder holds another run or the loader is empty, `SuspectStep`
-    where a step was not finite (its windows are in suspect.json), `DamagedCheckpoint` where no
+    Raises `ValueError` where the folder holds another run or the source is empty, `SuspectStep`
+    where a step cannot be right (its windows are in suspect.json), `DamagedCheckpoint` where no
     checkpoint is whole.
     """
     run_dir = Path(run_dir)
-    if len(loader) == 0:
+    if len(source) == 0:
         raise ValueError("the loader has no batch: it needs more windows or a smaller batch")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    config = dataclasses.replace(config, threads=_threads(run_dir, config))
-    write_config(run_dir, net_config, config, data)
-    done = read_json(run_dir / "done.json")
-    if done is not None:
-        return TrainResult(**done)
-    write_circumstances(run_dir, config, data)
-    with _threads_set(config), _interrupts() as interrupted:
-        run = _Run(run_dir, net_config, config)
-        try:
-            return run.go(loader, on_step, stop, interrupted)
-        except SuspectStep as error:
-            write_json(run_dir / "suspect.json", error.as_dict())
-            raise
-        finally:
-            run.metrics.close()
+    device = device_of(config.device)
+    with joined(device):
+        net = _described(trainee)
+        opened = first(lambda: open_run(run_dir, net, config, data, ranks_of()))
+        if opened.done is not None:
+            return TrainResult(**opened.done)
+        with settings(opened.config, device), interrupts() as interrupted:
+            made = _made(trainee, opened.config)
+            run = _Run(run_dir, made, source, opened, device)
+            try:
+                return run.go(on_step, lambda: interrupted.is_set(), stop)
+            except SuspectStep as error:
+                ids = [number for rank in gathered(error.window_ids) for number in rank]
+                if rank_of() == 0:
+                    record = {**error.as_dict(), "window_ids": ids}
+                    write_json(run_dir / "suspect.json", record)
+                raise
+            finally:
+                run.close()
 
 
 def load_network(run_dir: Path | str) -> DrivingNet:
-    """The network of a run's newest whole checkpoint, in evaluation mode.
+    """The driving network of a run's newest whole checkpoint, in evaluation mode.
 
-    Raises `ValueError` where the run has none.
+    Its weights' moving average where the run kept one. Raises `ValueError` where there is none.
     """
     run_dir = Path(run_dir)
     network = DrivingNet(read_net_config(run_dir))
-    checkpoint = load_newest(run_dir / "checkpoints")
-    if checkpoint is None:
+    return _loaded(run_dir, network, "network.")
+
+
+def load_trainee(run_dir: Path | str, trainee: nn.Module | None = None) -> Any:
+    """As `load_network`, of any trainee: a run's own factory makes it where none is given."""
+    run_dir = Path(run_dir)
+    if trainee is None:
+        net = read_net(run_dir)
+        if "factory" not in net:
+            raise ValueError(f"{run_dir} does not say how its network is made: give it as trainee")
+        trainee = build(net["factory"])
+    return _loaded(run_dir, trainee, "")
+
+
+def _loaded(run_dir: Path, module: Any, prefix: str) -> Any:
+    place = newest_whole(run_dir / "checkpoints")
+    if place is None:
         raise ValueError(f"{run_dir} has no checkpoint yet: train it first")
-    network.load_state_dict(checkpoint.network)
-    return network.eval()
+    config = read_json(run_dir / "config.json") or {}
+    ema = config["train"]["optim"].get("ema_decay") is not None
+    load_weights(module, place, prefix, ema=ema)
+    return module.eval()
+
+
+def _described(trainee: Trainable) -> dict[str, Any]:
+    """What config.json says of the network."""
+    if isinstance(trainee, NetConfig):
+        return asdict(trainee)
+    if isinstance(trainee, str):
+        return {"factory": trainee}
+    kind: Any = type(trainee) if isinstance(trainee, nn.Module) else trainee
+    return {"class": getattr(kind, "__qualname__", type(kind).__qualname__)}
+
+
+def _made(trainee: Trainable, config: TrainConfig) -> nn.Module:
+    """The trainee with the first weights that the seed decides."""
+    torch.manual_seed(config.seed)
+    if isinstance(trainee, NetConfig):
+        weights = LossConfig(forecast=config.forecast_weight, speed_drop=config.speed_drop)
+        return DrivingTrainee(trainee, weights)
+    if isinstance(trainee, str):
+        return build(trainee)
+    return trainee if isinstance(trainee, nn.Module) else trainee()
 
 
 class _Run:
     """One attempt at a run: weights, optimizer, progress, clocks."""
 
-    def __init__(self, run_dir: Path, net_config: NetConfig, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        trainee: nn.Module,
+        source: BatchSource,
+        opened: Opened,
+        device: torch.device,
+    ) -> None:
+        self.config, self.device, self.source = opened.config, device, source
         self.run_dir = run_dir
-        self.config = config
-        self.started_s, self.cpu_started_s = time.perf_counter(), time.process_time()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.network = DrivingNet(net_config).train()
-        self.optimizer = make_optimizer(self.network, config.optim)
+        trainee = trainee.to(device).train()
+        self.follow: Callable[..., None] | None = getattr(source, "follow", None)
+        sharded = ranks_of() > 1 and self.config.parallel == "fsdp"
+        self.plain = copy.deepcopy(trainee) if sharded and self.follow is not None else None
+        if self.config.compile:
+            trainee.compile()
+        self.trainee = shared(trainee, self.config.parallel, device)
+        self.optimizer = make_optimizer(self.trainee, self.config.optim)
         self.progress = Progress()
-        clean(self.folder)
-        checkpoint = load_newest(self.folder)
-        if checkpoint is not None:
-            self.network.load_state_dict(checkpoint.network)
-            self.optimizer.load_state_dict(checkpoint.optimizer)
-            self.progress = checkpoint.progress
-        self.metrics = Metrics(run_dir / "metrics.jsonl", self.progress.step)
-
-    @property
-    def folder(self) -> Path:
-        return self.run_dir / "checkpoints"
+        if opened.place is not None:
+            allocate(self.optimizer)
+            load_tensors(tensors_of(self.trainee, self.optimizer), opened.place)
+            self.progress = read_progress(opened.place)
+        self.feed = Feed(source, self.progress)
+        self.saver = Saver(run_dir / "checkpoints", self.config.keep)
+        gauge = Gauge(peak_of(device, self.config.precision), ranks_of())
+        self.journal = Journal(run_dir, self.progress.step, gauge, self.config)
 
     def go(
         self,
-        loader: BatchSource,
-        on_step: Callable[[dict[str, Any]], None] | None,
+        on_step: OnStep | None,
+        interrupted: Callable[[], bool],
         stop: Callable[[], bool] | None,
-        interrupted: threading.Event,
     ) -> TrainResult:
         """Step until the last one, a stop or an interrupt; what `train` returns and raises."""
-        with contextlib.closing(self._timed(loader)) as timed:
-            for batch, wait_s, began_s in timed:
-                result = step(self.network, self.optimizer, batch, self.progress, self.config)
-                row = self._advance(len(loader), result, wait_s, time.perf_counter() - began_s)
-                self._report(row, on_step)
-                halted = interrupted.is_set() or (stop is not None and stop())
-                if halted or self._checkpoint_due:
-                    self._save()
-                if halted and not self._finished:
-                    if interrupted.is_set():
-                        raise KeyboardInterrupt
-                    return self._result(interrupted=True)
+        while not self._finished:
+            began_s = time.perf_counter()
+            if self.follow is not None:
+                self.follow(self._present, self.progress.step)
+            batch, wait_s = self.feed.next()
+            batch = to_device(batch, self.device)
+            self._count_flops(batch)
+            result = step(self.trainee, self.optimizer, batch, self.progress, self.config)
+            rows, epoch = rows_in(batch), self.progress.epoch
+            self.feed.turn()
+            self.progress = self._after(result)
+            row = self.journal.row(self.progress.step, epoch, result, rows, wait_s, began_s)
+            if on_step is not None:
+                on_step(row)
+            told = interrupted()
+            halted = any_rank(told or (stop is not None and stop()))
+            if halted or self._checkpoint_due:
+                self._save(wait=halted or self._finished or self._round_begins)
+            if halted and not self._finished:
+                if any_rank(told):
+                    raise KeyboardInterrupt
+                return self._result(interrupted=True)
         result = self._result(interrupted=False)
-        write_json(self.run_dir / "done.json", asdict(result))
+        first(lambda: write_json(self.run_dir / "done.json", asdict(result)))
         return result
+
+    def close(self) -> None:
+        """End what runs beside the loop."""
+        self.feed.close()
+        self.saver.close()
+        self.journal.close()
 
     @property
     def _finished(self) -> bool:
-        return self.progress.step == self.config.steps
+        return self.progress.step >= self.config.steps
+
+    @property
+    def _round_begins(self) -> bool:
+        round_steps: int | None = getattr(self.source, "round_steps", None)
+        return round_steps is not None and self.progress.step % round_steps == 0
 
     @property
     def _checkpoint_due(self) -> bool:
-        return self._finished or self.progress.step % self.config.checkpoint_every == 0
+        whole = self.progress.step % self.config.checkpoint_every == 0
+        return whole or self._finished or self._round_begins
 
-    def _report(
-        self, row: dict[str, Any], on_step: Callable[[dict[str, Any]], None] | None
-    ) -> None:
-        if self._finished or self.progress.step % self.config.log_every == 0:
-            self.metrics.write(row)
-        if on_step is not None:
-            on_step(row)
-
-    def _timed(self, loader: BatchSource) -> Generator[tuple[Batch, float, float], None, None]:
-        """Batches until the last step, each with the wait for it and when the wait began."""
-        while not self._finished:
-            batches = loader.batches(self.progress.epoch, self.progress.batch)
-            with contextlib.closing(_delegated(batches)) as delegated:
-                began_s = time.perf_counter()
-                for batch in delegated:
-                    yield batch, time.perf_counter() - began_s, began_s
-                    if self._finished:
-                        return
-                    began_s = time.perf_counter()
-            assert self.progress.batch == 0, "the loader gave fewer batches than its length"
-
-    def _advance(
-        self, epoch_batches: int, result: StepResult, wait_s: float, took_s: float
-    ) -> dict[str, Any]:
-        before = self.progress
-        epoch, batch = divmod(before.epoch * epoch_batches + before.batch + 1, epoch_batches)
-        self.progress = Progress(
-            step=before.step + 1, epoch=epoch, batch=batch, frames=before.frames + result.frames
+    def _after(self, result: StepResult) -> Progress:
+        epoch, batch = self.feed.place
+        window = self.config.spike_window
+        return Progress(
+            step=self.progress.step + 1,
+            epoch=epoch,
+            batch=batch,
+            frames=self.progress.frames + result.frames,
+            recent=(*self.progress.recent, result.losses["total"])[-window:],
         )
-        return {
-            "step": self.progress.step,
-            "frames": result.frames,
-            "epoch": before.epoch,
-            **{f"loss_{name}": value for name, value in result.losses.items()},
-            "lr": result.lr,
-            "grad_norm": result.grad_norm,
-            "frames_per_s": result.frames / took_s,
-            "data_wait_share": wait_s / took_s,
-            **self._spent(),
-        }
 
-    def _spent(self) -> dict[str, float]:
-        spent = self.metrics.spent
-        return {
-            "seconds": spent["seconds"] + time.perf_counter() - self.started_s,
-            "cpu_seconds": spent["cpu_seconds"] + time.process_time() - self.cpu_started_s,
-        }
+    def _present(self) -> nn.Module:
+        """The trainee as it is now, whole and usable on this rank."""
+        if self.plain is not None:
+            return unsharded(self.trainee, self.plain)
+        return bare(self.trainee)
 
-    def _save(self) -> None:
-        self.metrics.sync()
-        checkpoint = Checkpoint(
-            network=self.network.state_dict(),
-            optimizer=self.optimizer.state_dict(),
-            progress=self.progress,
-        )
-        save(self.folder, checkpoint, self.config.keep)
+    def _count_flops(self, batch: Any) -> None:
+        """Once in an attempt, on its first batch."""
+        if not self.journal.counted:
+            self.journal.flops_per_row = model_flops(bare(self.trainee), batch)
+            self.journal.counted = True
+
+    def _save(self, *, wait: bool) -> None:
+        self.journal.sync()
+        self.saver.save(tensors_of(self.trainee, self.optimizer), self.progress)
+        if wait:
+            self.saver.wait()
 
     def _result(self, interrupted: bool) -> TrainResult:
-        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return TrainResult(
-            digest=digest(state),
+        result = TrainResult(
+            digest=digest_of(tensors_of(self.trainee, self.optimizer)),
             steps=self.progress.step,
             frames=self.progress.frames,
             interrupted=interrupted,
-            **self._spent(),
+            **self.journal.spent(),
         )
-
-
-def _delegated(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
-    """The same batches; closing it closes the source too, and with it a thread that reads ahead."""
-    yield from batches
-
-
-def _threads(run_dir: Path, config: TrainConfig) -> int:
-    """The count asked for, else the one this run began with, else torch's choice."""
-    before = read_json(run_dir / "config.json")
-    recorded = before["train"]["threads"] if before else None
-    return config.threads or recorded or torch.get_num_threads()
-
-
-@contextlib.contextmanager
-def _threads_set(config: TrainConfig) -> Iterator[None]:
-    before = torch.get_num_threads()
-    assert config.threads is not None
-    torch.set_num_threads(config.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag, so that no step is torn; the second one interrupts.
-
-    Signals reach the main thread only: elsewhere the flag is never set and `stop` is the way.
-    """
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def first(number: int, frame: Any) -> None:
-        flag.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, first)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, before)
+        return gathered(result)[0]

@@ -2,20 +2,71 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import opendojo
 from opendojo.model import NetConfig
 from opendojo.store.atomic import write_json
+from opendojo.train.checkpoint import clean, newest_whole
 from opendojo.train.config import TrainConfig
 
-__all__ = ["read_json", "read_net_config", "write_circumstances", "write_config"]
+__all__ = ["Opened", "open_run", "read_json", "read_net", "read_net_config"]
+
+_FREE = (
+    "accumulate",
+    "checkpoint_every",
+    "device",
+    "keep",
+    "log_every",
+    "parallel",
+    "spike",
+    "spike_window",
+    "tensorboard",
+    "threads",
+)
+"""What may be another from one attempt of a run to the next: none of it says what is learnt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What an attempt finds in the run's folder."""
+
+    done: dict[str, Any] | None
+    """The result of a finished run."""
+    place: Path | None
+    """The newest whole checkpoint."""
+    config: TrainConfig
+    """The configuration with the number of threads settled."""
+
+
+def open_run(
+    run_dir: Path, net: dict[str, Any], config: TrainConfig, data: str, ranks: int
+) -> Opened:
+    """Write down or compare what the run is, clear what a kill left, find where to go on.
+
+    Raises `ValueError` where the folder holds another run, `DamagedCheckpoint` where no checkpoint
+    of it is whole.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    before = read_json(run_dir / "run.json") or {}
+    config = replace(config, threads=_threads(run_dir, before, config, ranks))
+    _write_config(run_dir, net, config, data)
+    done = read_json(run_dir / "done.json")
+    if done is not None:
+        return Opened(done=done, place=None, config=config)
+    _write_circumstances(run_dir, before, config, data, ranks)
+    clean(run_dir / "checkpoints")
+    place = newest_whole(run_dir / "checkpoints")
+    return Opened(done=None, place=place, config=config)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -23,48 +74,66 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def read_net_config(run_dir: Path) -> NetConfig:
-    """The network's configuration of a run; raises `ValueError` where there is no run."""
+def read_net(run_dir: Path) -> dict[str, Any]:
+    """What the run's config.json says of the network; raises `ValueError` where there is no run."""
     document = read_json(run_dir / "config.json")
     if document is None:
         raise ValueError(f"{run_dir} holds no training run: it has no config.json")
-    told: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in document["net"].items()
-    }
+    return document["net"]
+
+
+def read_net_config(run_dir: Path) -> NetConfig:
+    """The driving network's configuration of a run; raises `ValueError` where there is none."""
+    net = read_net(run_dir)
+    if "cameras" not in net:
+        raise ValueError(f"{run_dir} trained {next(iter(net.values()))}, not a driving network")
+    told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
     return NetConfig(**told)
 
 
-def write_config(run_dir: Path, net: NetConfig, config: TrainConfig, data: str) -> None:
-    """Write config.json, or hold it against the one that is there.
+def _threads(run_dir: Path, before: dict[str, Any], config: TrainConfig, ranks: int) -> int:
+    """The count asked for, else the one that so many ranks began with, else torch's choice."""
+    recorded = before.get("threads_by_ranks", {}).get(str(ranks))
+    if None not in (config.threads, recorded) and config.threads != recorded:
+        raise ValueError(
+            f"{run_dir} holds a run with train.threads {recorded}, not {config.threads}: give this "
+            f"run another folder, or remove that one"
+        )
+    return config.threads or recorded or torch.get_num_threads()
 
-    Raises `ValueError`, naming the first field that differs, where the folder belongs to a run of
-    another configuration or on other data.
-    """
+
+def _write_config(run_dir: Path, net: dict[str, Any], config: TrainConfig, data: str) -> None:
+    """Write config.json, or hold it against the one that is there."""
     path = run_dir / "config.json"
-    mine = json.loads(json.dumps({"net": asdict(net), "train": asdict(config), "data": data}))
+    mine = json.loads(json.dumps({"net": net, "train": asdict(config), "data": data}))
     before = read_json(path)
     if before is None:
         write_json(path, mine)
         return
     was, now = _flat(before), _flat(mine)
     for name in sorted(was.keys() | now.keys()):
-        if was.get(name) != now.get(name):
+        if was.get(name) != now.get(name) and name.removeprefix("train.") not in _FREE:
             raise ValueError(
                 f"{run_dir} holds a run with {name} {was.get(name)}, not {now.get(name)}: "
                 f"give this run another folder, or remove that one"
             )
 
 
-def write_circumstances(run_dir: Path, config: TrainConfig, data: str) -> None:
+def _write_circumstances(
+    run_dir: Path, before: dict[str, Any], config: TrainConfig, data: str, ranks: int
+) -> None:
     """Write run.json: where and with what this attempt of the run is made."""
-    before = read_json(run_dir / "run.json")
     packages = ("torch", "numpy", "av")
+    threads = {**before.get("threads_by_ranks", {}), str(ranks): config.threads}
     write_json(
         run_dir / "run.json",
         {
-            "attempts": 1 + (before["attempts"] if before else 0),
+            "attempts": 1 + before.get("attempts", 0),
             "seed": config.seed,
+            "ranks": ranks,
+            "parallel": config.parallel if ranks > 1 else None,
             "threads": config.threads,
+            "threads_by_ranks": threads,
             "data": data,
             "platform": platform.platform(),
             "processor": platform.machine(),
@@ -78,6 +147,7 @@ def write_circumstances(run_dir: Path, config: TrainConfig, data: str) -> None:
     )
 
 
+@functools.cache
 def _commit() -> str | None:
     """Commit of the checkout this package runs from; None outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
