@@ -15,7 +15,8 @@ from opendojo.evaluate import (
     StopDriver,
 )
 from opendojo.evaluate.driver import path_times
-from opendojo.model import DrivingNet, NetConfig
+from opendojo.loader.lens import lens_rows
+from opendojo.model import DrivingNet, Motion, NetConfig
 from opendojo.world import World, WorldConfig
 
 
@@ -59,28 +60,31 @@ def test_a_network_driver_plans_what_the_network_says_about_the_window(world: Wo
     frames = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     speeds = torch.rand(2, 10, generator=generator) * 12
     here = torch.ones(2, 3, dtype=torch.bool)
+    rig = world.config.cameras
+    lens = torch.from_numpy(lens_rows(rig, [camera.name for camera in rig])).expand(2, -1, -1)
     for step in range(10):
         seen = Observation(frames=frames[:, step], speed_mps=speeds[:, step], world=world)
         _, path_m = driver.act(seen)
         first = max(0, step - 7)  # the last eight, fewer at the start
         window = slice(first, step + 1)
         with torch.inference_mode():
-            known = torch.ones(2, step + 1 - first, dtype=torch.bool)
-            whole = net(frames[:, window], here, speeds[:, window], known).path_m[:, -1]
+            command = (world.command + 1)[:, None].expand(-1, step + 1 - first)
+            motion = Motion.of(speeds[:, window], command=command)
+            whole = net(frames[:, window], here, lens, motion).path_m[:, -1]
         torch.testing.assert_close(path_m, whole, rtol=1e-4, atol=1e-4)
 
 
 def test_reset_forgets(world: World) -> None:
     driver = NetworkDriver(network())
-    driver.reset(1)
+    driver.reset(2)
     one = Observation(
-        frames=torch.full((1, 3, 6, 32, 64), 90, dtype=torch.uint8),
-        speed_mps=torch.tensor([6.0]),
+        frames=torch.full((2, 3, 6, 32, 64), 90, dtype=torch.uint8),
+        speed_mps=torch.tensor([6.0, 7.0]),
         world=world,
     )
     first, _ = driver.act(one)
     driver.act(one)
-    driver.reset(1)
+    driver.reset(2)
     assert torch.equal(driver.act(one)[0], first)
 
 

@@ -104,8 +104,9 @@ def test_a_shuffled_network_sees_the_other_worlds_frames(world: World) -> None:
     )
 
 
-def test_alone_a_shuffled_network_sees_its_own_past(world: World) -> None:
+def test_alone_a_shuffled_network_sees_its_own_past() -> None:
     torch.manual_seed(0)
+    world = World([1_000_000], WorldConfig(towns=("country",), agents=4))
     network = DrivingNet(NetConfig())
     shuffled, straight = ShuffledDriver(network), NetworkDriver(network)
     shuffled.reset(1)

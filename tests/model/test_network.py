@@ -1,18 +1,10 @@
+import dataclasses
+
 import pytest
 import torch
+from net_inputs import SMALL, awake, inputs, lens_of
 
-from opendojo.model import DrivingNet, NetConfig
-
-SMALL = NetConfig(width_px=64, height_px=32, forecast_width_px=16, forecast_height_px=8)
-
-
-def inputs(b=2, t=8, c=3, height=32, width=64, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    frames = torch.randint(
-        0, 256, (b, t, c, 6, height // 2, width // 2), dtype=torch.uint8, generator=g
-    )
-    there = torch.ones(b, c, dtype=torch.bool)
-    return frames, there, torch.rand(b, t, generator=g) * 10, torch.ones(b, t, dtype=torch.bool)
+from opendojo.model import DrivingNet, Motion, NetConfig
 
 
 @pytest.fixture(autouse=True)
@@ -22,28 +14,19 @@ def seed():
         yield
 
 
-def awake(config=SMALL):
-    """A network whose zeroed last layers say something, as after some training."""
-    network = DrivingNet(config)
-    with torch.no_grad():
-        network.path_head.last.weight.normal_(std=0.1)
-        if network.forecast_head is not None:
-            network.forecast_head.last.weight.normal_(std=0.1)
-    return network
-
-
 @pytest.mark.parametrize("blind", [False, True])
 def test_a_new_network_drives_straight_on_at_its_speed_and_copies_the_last_picture(blind):
     config = NetConfig(blind=blind)
-    frames, there, speed, known = inputs(height=64, width=128)
+    frames, there, lens, motion = inputs(height=64, width=128)
     network = DrivingNet(config)
-    output = network(frames, there, speed, known)
+    output = network(frames, there, lens, motion)
     times_s = torch.tensor(config.path_times_s)
     assert output.path_m.shape == (2, 8, 16, 2)
-    torch.testing.assert_close(output.path_m[..., 0], speed[..., None] * times_s)
+    torch.testing.assert_close(output.path_m[..., 0], motion.speed_mps[..., None] * times_s)
     assert not output.path_m[..., 1].any()
+    assert not output.plan.best.any() and output.plan.scores is None
     if blind:
-        assert output.forecast is None
+        assert output.forecast is None and output.ground is None
     else:
         torch.testing.assert_close(output.forecast, network.small_luma(frames[:, :, 0]))
 
@@ -57,32 +40,75 @@ def test_the_small_luma_is_the_area_mean_of_the_luma():
     torch.testing.assert_close(DrivingNet(SMALL).small_luma(planes), expected)
 
 
-def test_pixels_of_absent_cameras_have_no_influence():
-    network = awake()
-    frames, there, speed, known = inputs()
+@pytest.mark.parametrize("size", ["nano", "tiny"])
+def test_pixels_of_absent_cameras_have_no_influence(size):
+    network = awake(dataclasses.replace(SMALL, size=size))
+    frames, there, lens, motion = inputs()
     there[0, 1] = False
     there[1, :] = False
     changed = frames.clone()
     changed[0, :, 1] = 255
     changed[1] = 0
-    one = network(frames, there, speed, known).path_m
-    assert torch.equal(one, network(changed, there, speed, known).path_m)
+    lens[0, 1] = 0
+    one = network(frames, there, lens, motion).path_m
+    assert torch.equal(one, network(changed, there, lens, motion).path_m)
     changed[0, :, 2] = 255
-    assert not torch.equal(one[0], network(changed, there, speed, known).path_m[0])
+    assert not torch.equal(one[0], network(changed, there, lens, motion).path_m[0])
 
 
-def test_the_slots_of_the_rig_are_told_apart():
+@pytest.mark.parametrize("size", ["nano", "tiny"])
+def test_an_absent_camera_equals_one_that_was_never_there(size):
+    network = awake(dataclasses.replace(SMALL, size=size))
+    frames, there, lens, motion = inputs()
+    there[:, 1] = False
+    one = network(frames, there, lens, motion).path_m
+    some = [0, 2]
+    two = network(frames[:, :, some], there[:, some], lens[:, some], motion).path_m
+    torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("size", ["nano", "tiny"])
+def test_a_network_takes_another_rig_in_any_order(size):
+    """Built for three cameras, it reads eight; their order is of no account, their mounts are."""
+    network = awake(dataclasses.replace(SMALL, size=size))
+    frames, there, lens, motion = inputs(c=8)
+    one = network(frames, there, lens, motion).path_m
+    order = [0, 7, 2, 5, 4, 3, 6, 1]  # the first stays: the forecast is of it
+    two = network(frames[:, :, order], there, lens[:, order], motion).path_m
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-4)
+    swapped = network(frames[:, :, order], there, lens, motion).path_m
+    assert (swapped - one).abs().max() > 1e-2
+
+
+def test_a_rig_turned_about_changes_what_is_where():
+    """The same picture of a camera to the left and to the right reaches other places."""
     network = awake()
-    frames, there, speed, known = inputs()
-    swapped = frames[:, :, [0, 2, 1]]
-    before = network(frames, there, speed, known).path_m
-    assert not torch.equal(before, network(swapped, there, speed, known).path_m)
+    frames, there, lens, _ = inputs(b=1, t=1, c=3)
+    left = network.encode(frames[:, 0, 1:2], there[:, 1:2], lens[:, 1:2])
+    right = network.encode(frames[:, 0, 1:2], there[:, 2:3], lens[:, 2:3])
+    differs = (left - right).abs().mean(-1)[0]
+    places = network.eyes.scene.places
+    aside = (places[:, 1].abs() > 4) & (places[:, 0] > 2)
+    behind = places[:, 0] < -5
+    assert differs[aside].mean() > 10 * differs[behind].mean()
+
+
+def test_an_uncalibrated_camera_is_seen_by_a_learnt_stand_in():
+    network = awake()
+    frames, there, lens, motion = inputs(c=1)
+    told = lens.clone()
+    lens[..., -1] = 0
+    one = network(frames, there, lens, motion).path_m
+    assert torch.equal(one, network(frames, there, torch.zeros_like(lens), motion).path_m)
+    assert not torch.equal(one, network(frames, there, told, motion).path_m)
+    one.square().sum().backward()
+    assert network.eyes.stand_in.guess.grad.abs().min() > 0
 
 
 def test_an_empty_rig_of_cameras_still_trains_without_nan():
     network = awake()
-    frames, there, speed, known = inputs()
-    output = network(frames, torch.zeros_like(there), speed, known)
+    frames, there, lens, motion = inputs()
+    output = network(frames, torch.zeros_like(there), 0 * lens, motion)
     output.path_m.sum().backward()
     for parameter in network.parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all()
@@ -93,30 +119,26 @@ def test_left_and_right_change_the_features():
     network = awake()
     frames = torch.full((1, 1, 6, 16, 32), 60, dtype=torch.uint8)
     frames[..., :8] = 200
-    there = torch.ones(1, 1, dtype=torch.bool).expand(1, 3)
-    frames = frames.expand(1, 3, 6, 16, 32)
-    left, right = network.encode(frames, there), network.encode(frames.flip(-1), there)
+    there, lens = torch.ones(1, 1, dtype=torch.bool), lens_of(1, 1)
+    left, right = network.encode(frames, there, lens), network.encode(frames.flip(-1), there, lens)
     assert (left - right).norm() > 0.05 * left.norm()
 
 
-def test_the_memory_is_causal_and_eight_steps_long():
+def test_one_rig_may_serve_several_instants_in_a_row():
     network = awake()
-    features, speed = torch.randn(2, 20, network.config.features), torch.rand(2, 20)
-    known = torch.ones(2, 20, dtype=torch.bool)
-    whole = network.recall(features, speed, known)
-    assert whole.shape == (2, 20, network.config.memory)
-    for k in range(20):
-        window = slice(max(0, k - 7), k + 1)
-        alone = network.recall(features[:, window], speed[:, window], known[:, window])
-        torch.testing.assert_close(whole[:, k], alone[:, -1])
+    frames, there, lens, _ = inputs()
+    flat = frames.flatten(0, 1)
+    one = network.encode(flat, there, lens)
+    each = network.encode(flat, there.repeat_interleave(8, 0), lens.repeat_interleave(8, 0))
+    torch.testing.assert_close(one, each)
 
 
 def test_the_forecast_is_causal_and_stays_within_the_picture():
     network = awake()
-    memory, luma = torch.randn(2, 8, network.config.memory), torch.rand(2, 8, 8, 16)
-    whole = network.forecast(memory, luma)
+    seen, luma = torch.randn(2, 8, network.config.widths.hidden), torch.rand(2, 8, 8, 16)
+    whole = network.forecast(seen, luma)
     assert whole.min() >= 0 and whole.max() <= 1
-    torch.testing.assert_close(network.forecast(memory[:, :3], luma[:, :3]), whole[:, :3])
+    torch.testing.assert_close(network.forecast(seen[:, :3], luma[:, :3]), whole[:, :3])
 
 
 def test_a_forecast_for_some_steps_only_equals_that_of_all():
@@ -129,21 +151,39 @@ def test_a_forecast_for_some_steps_only_equals_that_of_all():
 
 def test_an_unknown_speed_is_guessed_and_its_value_not_looked_at():
     network = awake()
-    frames, there, speed, known = inputs()
-    hidden = torch.zeros_like(known)
-    one = network(frames, there, speed, hidden).path_m
-    assert torch.equal(one, network(frames, there, speed + 5, hidden).path_m)
-    assert torch.equal(one, network(frames, there, speed * float("nan"), hidden).path_m)
-    assert one[..., 0].mean() > 1
+    frames, there, lens, motion = inputs()
+    paths = [
+        network(frames, there, lens, Motion.of(speed, torch.zeros(2, 8) > 0)).path_m
+        for speed in (motion.speed_mps, motion.speed_mps + 5, motion.speed_mps * float("nan"))
+    ]
+    assert torch.equal(paths[0], paths[1]) and torch.equal(paths[0], paths[2])
+    assert paths[0][..., 0].mean() > 1
 
 
-def test_a_blind_network_looks_at_no_pixel():
+def test_a_command_counts_and_one_never_trained_does_not():
+    frames, there, lens, motion = inputs()
+    left = dataclasses.replace(motion, command=motion.command + 2)
+    network = awake()
+    assert not torch.equal(
+        network(frames, there, lens, left).path_m, network(frames, there, lens, motion).path_m
+    )
+    with torch.no_grad():
+        network.plan_head.command.zero_()
+    assert torch.equal(
+        network(frames, there, lens, left).path_m, network(frames, there, lens, motion).path_m
+    )
+
+
+def test_a_blind_network_looks_at_no_pixel_and_at_eight_speeds():
     network = awake(NetConfig(width_px=64, height_px=32, blind=True))
-    frames, there, speed, known = inputs()
-    one = network(frames, there, speed, known).path_m
-    assert torch.equal(one, network(255 - frames, there, speed, known).path_m)
-    assert torch.equal(one, network(frames[:, :, :0], there[:, :0], speed, known).path_m)
-    assert network.encode(frames[:, 0], there).shape == (2, 0)
+    frames, there, lens, motion = inputs()
+    one = network(frames, there, lens, motion).path_m
+    assert torch.equal(one, network(255 - frames, there, lens, motion).path_m)
+    bare = network(frames[:, :, :0], there[:, :0], lens[:, :0], motion).path_m
+    assert torch.equal(one, bare)
+    earlier = dataclasses.replace(motion, speed_mps=motion.speed_mps.clone())
+    earlier.speed_mps[:, 0] += 3
+    assert not torch.equal(one[:, -1], network(frames, there, lens, earlier).path_m[:, -1])
 
 
 def test_training_and_evaluation_mode_agree_to_the_bit():
@@ -152,43 +192,42 @@ def test_training_and_evaluation_mode_agree_to_the_bit():
     assert torch.equal(network.train()(*batch).path_m, network.eval()(*batch).path_m)
 
 
-def test_every_parameter_is_reached():
-    network = awake()
-    frames, there, speed, known = inputs()
-    known[0] = False
-    output = network(frames, there, speed, known)
-    (output.path_m.square().sum() + output.forecast.square().sum()).backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-
-
 @pytest.mark.parametrize("size", ["nano", "tiny"])
+@pytest.mark.parametrize("encoder", ["resnet", "regnet"])
 @pytest.mark.parametrize("sides", [(32, 32), (256, 128), (192, 96)])
-def test_other_picture_sizes_work(size, sides):
+def test_other_picture_sizes_work(size, encoder, sides):
     width, height = sides
     config = NetConfig(
         size=size,
+        encoder=encoder,
         width_px=width,
         height_px=height,
         cameras=("front",),
         forecast_width_px=width // 4,
         forecast_height_px=height // 4,
     )
-    frames = torch.zeros(1, 2, 1, 6, height // 2, width // 2, dtype=torch.uint8)
-    speed = torch.ones(1, 2)
-    output = DrivingNet(config)(frames, torch.ones(1, 1) > 0, speed, speed > 0)
+    frames, there, lens, motion = inputs(1, 2, 1, height, width)
+    output = DrivingNet(config)(frames, there, lens, motion, ground=True)
     assert output.path_m.shape == (1, 2, 16, 2)
     assert output.forecast.shape == (1, 2, height // 4, width // 4)
+    assert output.ground.road.shape == (1, 2, 3, 32, 32)
 
 
 @pytest.mark.parametrize("size", ["nano", "tiny"])
-def test_what_tells_pictures_apart_reaches_the_path_head_at_full_strength(size):
+def test_what_tells_pictures_apart_reaches_the_plan_at_full_strength(size):
     """Signals that fade on the way are not learnt from: see `network._start`."""
     torch.manual_seed(0)
     network = DrivingNet(NetConfig(size=size))
-    frames, there, speed, known = inputs(b=16, t=1, height=64, width=128)
+    frames, there, lens, motion = inputs(b=16, t=1, height=64, width=128)
     luma = torch.rand(16, 1, 1, 1, 4, 8).mul(160).add(40).byte()
     frames = luma.repeat_interleave(8, -1).repeat_interleave(8, -2).expand(frames.shape)
-    memory = network.recall(network.encode(frames[:, 0], there)[:, None], 0 * speed + 9, known)
-    hidden = network.path_head.hidden(memory)
+    same = Motion.of(0 * motion.speed_mps + 9)
+    seen, moves = network.ego(network.remember(frames, there, lens, same))
+    hidden, _ = network.plan_head.think(seen, moves, same)
     assert hidden.std(0).mean() > 0.1
+
+
+def test_timm_backbones_run_where_timm_loads():
+    pytest.importorskip("timm")
+    network = awake(dataclasses.replace(SMALL, encoder="timm:resnet10t")).eval()
+    assert network(*inputs()).path_m.shape == (2, 8, 16, 2)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from opendojo.evaluate.follow import FollowConfig, follow
-from opendojo.model import MEMORY_STEPS, DrivingNet
+from opendojo.loader.lens import lens_rows
+from opendojo.model import MEMORY_STEPS, DrivingNet, Motion
 from opendojo.world import World
 
 __all__ = [
@@ -80,37 +81,50 @@ class NetworkDriver:
         self.follower = follower or FollowConfig()
         self.name = "blind" if network.config.blind else "network"
         self.needs_pixels = not network.config.blind
-        self._features: deque[Tensor] = deque(maxlen=MEMORY_STEPS)
+        self._scenes: deque[Tensor] = deque(maxlen=MEMORY_STEPS)
         self._speeds_mps: deque[Tensor] = deque(maxlen=MEMORY_STEPS)
+        self._commands: deque[Tensor] = deque(maxlen=MEMORY_STEPS)
 
     def reset(self, n: int) -> None:
         """Empty the memory."""
-        self._features.clear()
-        self._speeds_mps.clear()
+        for memory in (self._scenes, self._speeds_mps, self._commands):
+            memory.clear()
 
     @torch.inference_mode()
     def act(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Look, remember, plan, follow."""
         speed_mps = observation.speed_mps
-        self._features.append(self._encode(observation))
-        self._speeds_mps.append(speed_mps.to(self._features[-1]))
-        features = torch.stack(list(self._features), 1)
-        speeds_mps = torch.stack(list(self._speeds_mps), 1)
-        known = torch.ones_like(speeds_mps, dtype=torch.bool)
-        memory = self.network.recall(features, speeds_mps, known)
-        path_m = self.network.plan(memory[:, -1:])[:, 0].float().to(speed_mps.device)
+        self._scenes.append(self._encode(observation))
+        device = self._scenes[-1].device
+        self._speeds_mps.append(speed_mps.to(device))
+        # the world counts its commands from 0, the network keeps 0 for an unknown one
+        self._commands.append((observation.world.command + 1).to(device))
+        motion = self._motion(observation.world.config.step_s)
+        memory = self.network.recall(torch.stack(list(self._scenes), 1), motion)
+        plan = self.network.plan(memory[:, -1:], motion.last())
+        path_m = plan.path_m[:, 0].float().to(speed_mps.device)
         times_s = path_times(self.network).to(path_m)
         return follow(path_m, times_s, speed_mps, self.follower), path_m
 
+    def _motion(self, step_s: float) -> Motion:
+        speeds_mps = torch.stack(list(self._speeds_mps), 1)
+        steps = torch.arange(speeds_mps.shape[1], device=speeds_mps.device, dtype=torch.float64)
+        commands = torch.stack(list(self._commands), 1)
+        time_s = (steps * step_s).expand(speeds_mps.shape)
+        return Motion.of(speeds_mps, time_s=time_s, command=commands)
+
     def _encode(self, observation: Observation) -> Tensor:
+        """Scene tokens of the world's rig, whatever rig the network was trained with."""
         device = next(self.network.parameters()).device
-        n, cameras = len(observation.speed_mps), len(self.network.config.cameras)
-        present = torch.ones(n, cameras, dtype=torch.bool, device=device)
+        rig, n = observation.world.config.cameras, len(observation.speed_mps)
+        rows = torch.from_numpy(lens_rows(rig, [camera.name for camera in rig]))
+        lens = rows.to(device).expand(n, -1, -1)
+        present = torch.ones(lens.shape[:2], dtype=torch.bool, device=device)
         if observation.frames is None:
             assert self.network.config.blind, "a network that sees needs pixels"
-            nothing = torch.zeros(n, cameras, 6, 0, 0, dtype=torch.uint8, device=device)
-            return self.network.encode(nothing, present)
-        return self.network.encode(observation.frames.to(device), present)
+            nothing = torch.zeros(n, len(rig), 6, 0, 0, dtype=torch.uint8, device=device)
+            return self.network.encode(nothing, present, lens)
+        return self.network.encode(observation.frames.to(device), present, lens)
 
 
 def path_times(network: DrivingNet) -> Tensor:

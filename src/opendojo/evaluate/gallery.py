@@ -14,7 +14,7 @@ from opendojo.evaluate.above import route_picture
 from opendojo.evaluate.picture import NETWORK, TRUTH, Picture, draw_path, enlarge, to_rgb
 from opendojo.evaluate.record import Recording
 from opendojo.loader import Batch, Loader
-from opendojo.model import DrivingNet, Output
+from opendojo.model import DrivingNet, Output, motion_of
 
 __all__ = ["bird_eye_picture", "forecast_pictures", "sample_pictures"]
 
@@ -110,8 +110,8 @@ def _windows(network: DrivingNet, loader: Loader) -> Iterator[_Window]:
     device = next(network.parameters()).device
     for view in loader.batches(0):
         batch = view.clone()  # windows are kept beyond the next batch
-        inputs = (batch.frames, batch.camera_mask, batch.speed_mps, batch.speed_mask)
-        output = network(*(tensor.to(device) for tensor in inputs))
+        seen = (tensor.to(device) for tensor in (batch.frames, batch.camera_mask, batch.lens))
+        output = network(*seen, motion_of(batch).to(device))
         for row in range(len(batch.drawn)):
             yield _Window(batch, output, row)
 

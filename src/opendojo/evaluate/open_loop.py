@@ -17,7 +17,7 @@ from torch import Tensor
 
 from opendojo.evaluate.driver import BRAKE_MPS2, path_times
 from opendojo.loader import Batch, Loader
-from opendojo.model import DrivingNet, Output
+from opendojo.model import DrivingNet, Output, motion_of
 
 __all__ = ["constant_velocity_path", "open_loop", "stop_path"]
 
@@ -98,8 +98,8 @@ class _Mean:
 
 def _run(network: DrivingNet, batch: Batch) -> Output:
     device = next(network.parameters()).device
-    inputs = (batch.frames, batch.camera_mask, batch.speed_mps, batch.speed_mask)
-    return network(*(tensor.to(device) for tensor in inputs))
+    seen = (tensor.to(device) for tensor in (batch.frames, batch.camera_mask, batch.lens))
+    return network(*seen, motion_of(batch).to(device))
 
 
 def _floors(network: DrivingNet, batch: Batch) -> dict[str, Tensor]:

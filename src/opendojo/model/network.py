@@ -1,19 +1,27 @@
-"""The driving network: cameras and speed in, path and forecast out."""
+"""The driving network: cameras, lenses and own motion in; a plan, and what is around, out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from opendojo.model.encoder import Encoder
-from opendojo.model.heads import SPEED_SCALE_MPS, ForecastHead, PathHead
-from opendojo.model.sizes import MEMORY_STEPS, NetConfig
+from opendojo.model.heads import ForecastHead, Ground, GroundHead
+from opendojo.model.motion import Motion
+from opendojo.model.planner import Ego, Plan, PlanHead, gaps
+from opendojo.model.queue import BlindMemory, Queue
+from opendojo.model.rays import StandIn, cell_rays
+from opendojo.model.scene import Attending, Mixing, Scene
+from opendojo.model.sizes import NetConfig
+from opendojo.model.trunk import make_trunk
 
-__all__ = ["DrivingNet", "Output"]
+__all__ = ["DrivingNet", "Eyes", "Output"]
+
+_MIDDLE, _SPREAD = 128.0, 64.0
+"""Take limited-range uint8 (16 to 240) to about -1.75 .. 1.75; chroma's zero is 128."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,88 +33,117 @@ class Output:
     forecast: Tensor | None
     """float32 [b, t, hf, wf] in 0..1: luma of the first camera `forecast_steps` frames ahead; None
     of a blind network, and where no step was asked for."""
+    plan: Plan | None = None
+    """Candidates, their logits, the best one; [b, t, ...]. None where somebody else planned."""
+    moves: Tensor | None = None
+    """float32 [b, t, 2]: own speed over 10 m/s and turn rate in rad/s, by the look of it."""
+    ground: Ground | None = None
+    """The bird's-eye grid [b, t, ...]; None of a blind network, and where it was not asked for."""
 
 
-def _start(network: nn.Module, last: Sequence[nn.Module]) -> None:
-    """Start every layer so that it passes its input's variance on, but the `last` ones at zero.
+class Eyes(nn.Module):
+    """Pictures of every camera to scene tokens."""
 
-    He et al., ICCV 2015. PyTorch's own start shrinks a signal to a third per layer with its ReLU:
-    what tells two pictures apart came out of eight layers at 5% of the biases, and 250 steps
-    learnt nothing from it.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            if module in last:
-                nn.init.zeros_(module.weight)
-            else:
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    def __init__(self, config: NetConfig) -> None:
+        super().__init__()
+        self.size_px, self.cells = (config.width_px, config.height_px), config.cells
+        self.trunk = make_trunk(config)
+        self.level = nn.GroupNorm(1, self.trunk.channels)
+        self.stand_in = StandIn()
+        self.scene = Scene(config, self.trunk.channels)
+
+    def forward(self, frames: Tensor, camera_mask: Tensor, lens: Tensor) -> Tensor:
+        """As `DrivingNet.encode`."""
+        rays = cell_rays(self.stand_in(lens, *self.size_px), self.cells, *self.size_px)
+        sight = self.scene.sight(rays, camera_mask)
+        masks = camera_mask.repeat_interleave(len(frames) // len(camera_mask), 0)
+        planes, there = frames.flatten(0, 1), masks.flatten()
+        # on a processor absent cameras cost nothing; elsewhere a fixed shape is worth more
+        fixed = torch.compiler.is_compiling() or there.device.type != "cpu"
+        if fixed or bool(there.all()):
+            tokens = self._tokens(planes)
+        else:
+            present = there.nonzero().squeeze(1)
+            some = self._tokens(planes[present])
+            tokens = some.new_zeros(len(there), *some.shape[1:]).index_copy(0, present, some)
+        return self.scene(tokens.reshape(len(frames), -1, tokens.shape[-1]), sight)
+
+    def _tokens(self, planes: Tensor) -> Tensor:
+        """uint8 [k, 6, h/2, w/2] to image tokens [k, cells, channels], of unit variance."""
+        x = planes.contiguous(memory_format=torch.channels_last).float()
+        x = self.trunk(x.sub_(_MIDDLE).mul_(1.0 / _SPREAD))
+        if x.shape[-2:] != self.cells:
+            x = F.adaptive_avg_pool2d(x, self.cells)
+        return self.level(x).flatten(2).transpose(1, 2)
 
 
 class DrivingNet(nn.Module):
-    """Encoder per time step, a short causal memory, a path head and a forecast head."""
+    """Encoder, bird's-eye scene, feature queue, plan; beside them grid and forecast.
+
+    Training, evaluation and driving call the same parts: encode, recall, plan.
+    """
 
     def __init__(self, config: NetConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = None if config.blind else Encoder(config)
-        self.memory = nn.GRU(config.features or 2, config.widths.hidden, batch_first=True)
-        self.path_head = PathHead(config)
+        self.eyes = None if config.blind else Eyes(config)
+        self.queue = BlindMemory(config) if config.blind else Queue(config)
+        self.ego = Ego(config)
+        self.plan_head = PlanHead(config)
+        self.ground_head = None if config.blind else GroundHead(config)
         self.forecast_head = None if config.blind else ForecastHead(config)
-        heads = (self.path_head, self.forecast_head)
-        _start(self, [head.last for head in heads if head is not None])
+        _start(self)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def encode(self, frames: Tensor, camera_mask: Tensor) -> Tensor:
-        """Features of single time steps, without memory.
+    def encode(self, frames: Tensor, camera_mask: Tensor, lens: Tensor) -> Tensor:
+        """Scene tokens of single instants, without memory.
 
-        frames: uint8 [n, c, 6, h/2, w/2]; camera_mask: bool [n, c]. Returns float32 [n, d], where
-        d is 0 for a blind network.
+        frames: uint8 [n, c, 6, h/2, w/2]; camera_mask: bool [w, c]; lens: float32 [w, c, 16], the
+        loader's rows. n is a multiple of w, most often n itself: each rig serves so many instants
+        in a row. Returns [n, q, d]; what stands in the frames of absent cameras has no influence.
+        A blind network looks at nothing and gives zeros.
         """
-        if self.encoder is None:
-            return self.path_head.last.weight.new_zeros(len(camera_mask), 0)
-        return self.encoder(frames, camera_mask)
+        if self.eyes is None:
+            place = self.plan_head.last.weight
+            return place.new_zeros(len(frames), 1, self.config.widths.token)
+        return self.eyes(frames, camera_mask, lens)
 
-    def recall(self, features: Tensor, speed_mps: Tensor, speed_mask: Tensor) -> Tensor:
-        """Memory of each step, from itself and at most seven steps before it.
+    def recall(self, scene: Tensor, motion: Motion) -> Tensor:
+        """Memory [b, t, q, d] of each step, from scenes [b, t, q, d] of itself and earlier ones.
 
-        features: [b, t, d]; speed_mps: [b, t]; speed_mask: bool [b, t], where the speed is known.
-        Returns [b, t, m]: the recurrent state; the step's own features, so that what is seen now
-        need not pass the gates; the scaled speed; whether it is known.
-
-        Of the speed only the present one counts, unless the network is blind: from a row of speeds
-        it could read that braking has begun and go on with it (de Haan, Jayaraman and Levine,
-        "Causal Confusion in Imitation Learning", NeurIPS 2019). A precaution: that it helps here
-        has not been shown (`docs/log.md`).
+        At most seven steps back, chosen by time and by distance (see `queue`).
         """
-        known = speed_mask.to(features.dtype)
-        speed = torch.where(speed_mask, speed_mps, 0.0).to(features.dtype) / SPEED_SCALE_MPS
-        speed = torch.stack([speed, known], -1)
-        x = speed if self.encoder is None else features
-        state, _ = self.memory(x[:, :MEMORY_STEPS])
-        if x.shape[1] > MEMORY_STEPS:
-            state = torch.cat([state, self._later(x)], 1)
-        return torch.cat([state, features, speed], -1)
+        return self.queue(motion) if isinstance(self.queue, BlindMemory) else self.queue(scene, motion)
 
-    def _later(self, x: Tensor) -> Tensor:
-        """States of the steps beyond the first eight, each from its own last eight inputs."""
-        windows = x[:, 1:].unfold(1, MEMORY_STEPS, 1).movedim(-1, 2)
-        b, later = windows.shape[:2]
-        _, last = self.memory(windows.flatten(0, 1))
-        return last[0].view(b, later, -1)
+    def plan(self, memory: Tensor, motion: Motion) -> Plan:
+        """What to do, from memory [b, t, q, d] and the motion of the same steps."""
+        return self._plan(memory, motion, *self.ego(memory), None)
 
-    def plan(self, memory: Tensor) -> Tensor:
-        """Path from memory: [b, t, m] to float32 [b, t, p, 2] in metres."""
-        return self.path_head(memory)
+    def _plan(
+        self, memory: Tensor, motion: Motion, seen: Tensor, moves: Tensor, ground: Ground | None
+    ) -> Plan:
+        head = self.plan_head
+        hidden, speed_mps = head.think(seen, moves, motion)
+        regressed_m = head.regress(hidden, speed_mps)
+        candidates = head.vocabulary(speed_mps.detach())
+        known = torch.ones_like(regressed_m[..., 0], dtype=torch.bool)
+        gap = gaps(candidates, regressed_m.detach(), head.times_s, known)
+        scores = None
+        if head.judges:
+            if ground is None and self.ground_head is not None:
+                ground = self.ground_head(memory)
+            scores = head.judge(hidden, candidates, ground and ground.field)
+        imitation = head.imitate(hidden, gap)
+        return head.choose(regressed_m, candidates, gap, imitation, scores)
 
-    def forecast(self, memory: Tensor, luma: Tensor) -> Tensor:
+    def forecast(self, seen: Tensor, luma: Tensor) -> Tensor:
         """Picture of the first camera `forecast_steps` ahead.
 
-        memory: [b, t, m]; luma: [b, t, hf, wf] in 0..1, from `small_luma`. Returns the like.
+        seen: [b, t, hidden], from `ego`; luma: [b, t, hf, wf] in 0..1, from `small_luma`. Returns
+        the like.
         """
         assert self.forecast_head is not None, "a blind network makes no forecast"
-        return self.forecast_head(memory, luma)
+        return self.forecast_head(seen, luma)
 
     def small_luma(self, frames: Tensor) -> Tensor:
         """Area mean of the luma: uint8 [..., 6, h/2, w/2] to float32 [..., hf, wf] in 0..1."""
@@ -116,26 +153,92 @@ class DrivingNet(nn.Module):
         pooled = F.avg_pool2d(luma.reshape(-1, 1, *luma.shape[-2:]), factor)
         return pooled.view(*luma.shape[:-2], *small) / 255.0
 
+    def remember(
+        self, frames: Tensor, camera_mask: Tensor, lens: Tensor, motion: Motion
+    ) -> Tensor:
+        """Memory [b, t, q, d] of a batch of windows: `encode` and `recall` of all its steps.
+
+        frames: uint8 [b, t, c, 6, h/2, w/2]; camera_mask: bool [b, c]; lens: float32 [b, c, 16].
+        """
+        b, t = motion.speed_mps.shape
+        if self.eyes is None:
+            return self.recall(self.encode(motion.speed_mps.flatten(), camera_mask, lens), motion)
+        scene = self.encode(frames.flatten(0, 1), camera_mask, lens)
+        return self.recall(scene.unflatten(0, (b, t)), motion)
+
     def forward(
         self,
         frames: Tensor,
         camera_mask: Tensor,
-        speed_mps: Tensor,
-        speed_mask: Tensor,
+        lens: Tensor,
+        motion: Motion,
+        *,
         forecast_until: int | None = None,
+        ground: bool = False,
     ) -> Output:
-        """Path and forecast of every step of a batch of windows.
+        """Plan and forecast of every step of a batch of windows, as `remember` takes them.
 
-        frames: uint8 [b, t, c, 6, h/2, w/2]; camera_mask: bool [b, c]; speed_mps: [b, t];
-        speed_mask: bool [b, t]. `forecast_until` limits the forecast to the first so many steps:
-        in training the last ones have no picture to be compared with.
+        `forecast_until` limits the forecast to the first so many steps; `ground` asks for the
+        bird's-eye grid.
         """
-        b, t = speed_mps.shape
-        masks = camera_mask[:, None].expand(-1, t, -1).flatten(0, 1)
-        features = self.encode(frames.flatten(0, 1), masks).view(b, t, self.config.features)
-        memory = self.recall(features, speed_mps, speed_mask)
-        seen = None
+        memory = self.remember(frames, camera_mask, lens, motion)
+        seen, moves = self.ego(memory)
+        around = self.ground_head(memory) if ground and self.ground_head is not None else None
+        picture = None
         if self.forecast_head is not None and forecast_until != 0:
             luma = self.small_luma(frames[:, :forecast_until, 0])
-            seen = self.forecast(memory[:, :forecast_until], luma)
-        return Output(path_m=self.plan(memory), forecast=seen)
+            picture = self.forecast(seen[:, :forecast_until], luma)
+        plan = self._plan(memory, motion, seen, moves, around)
+        return Output(
+            path_m=plan.path_m, forecast=picture, plan=plan, moves=moves, ground=around
+        )
+
+
+def _start(network: DrivingNet) -> None:
+    """Start every layer so that it passes its input's variance on, but the last ones at zero.
+
+    He et al., ICCV 2015. PyTorch's own start shrinks a signal to a third per layer with its ReLU:
+    what tells two pictures apart came out of eight layers at 5% of the biases, and 250 steps
+    learnt nothing from it. What adds to a sum of many is scaled down by their number (Zhang et
+    al., "Fixup", ICLR 2019, in spirit).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    with torch.no_grad():
+        for module, share in _summands(network):
+            module.weight.mul_(share)
+        for module in _lasts(network):
+            nn.init.zeros_(module.weight)
+
+
+def _summands(network: DrivingNet) -> Iterator[tuple[nn.Conv2d | nn.Linear, float]]:
+    """Layers whose output is added to a sum, and how much smaller they start."""
+    blocks = [m for m in network.modules() if hasattr(m, "skip") and hasattr(m, "second")]
+    for block in blocks:
+        second = block.second
+        assert isinstance(second, nn.Conv2d)
+        yield second, min(1.0, (2.0 / len(blocks)) ** 0.5)
+    layers = network.config.widths.layers
+    for module in network.modules():
+        if isinstance(module, Attending):
+            yield module.query, 0.3
+            yield module.out, layers**-0.5
+        elif isinstance(module, Mixing):
+            yield module.all, 0.5
+            yield module.out, 0.5 * layers**-0.5
+            yield module.narrow, 0.5 * layers**-0.5
+
+
+def _lasts(network: DrivingNet) -> Iterator[nn.Conv2d | nn.Linear]:
+    yield network.ego.last
+    yield network.plan_head.last
+    yield network.plan_head.liking
+    yield network.plan_head.worth
+    if network.ground_head is not None:
+        yield network.ground_head.last
+        yield network.ground_head.field
+    if network.forecast_head is not None:
+        yield network.forecast_head.last

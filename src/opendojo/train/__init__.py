@@ -7,6 +7,8 @@ Starting a run again resumes it, and ends with the very bits of an undisturbed r
     result.digest
 """
 
+from opendojo.model import forecast_loss as forecast_loss
+from opendojo.model import path_loss as path_loss
 from opendojo.train.checkpoint import Checkpoint as Checkpoint
 from opendojo.train.checkpoint import DamagedCheckpoint as DamagedCheckpoint
 from opendojo.train.checkpoint import load_newest as load_newest
@@ -17,8 +19,6 @@ from opendojo.train.loop import BatchSource as BatchSource
 from opendojo.train.loop import TrainResult as TrainResult
 from opendojo.train.loop import load_network as load_network
 from opendojo.train.loop import train as train
-from opendojo.train.loss import forecast_loss as forecast_loss
-from opendojo.train.loss import path_loss as path_loss
 from opendojo.train.metrics import read_metrics as read_metrics
 from opendojo.train.step import Progress as Progress
 from opendojo.train.step import StepResult as StepResult

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from opendojo.guard import Finding, finite
 from opendojo.loader.batch import Batch
-from opendojo.model import DrivingNet
+from opendojo.model import DrivingNet, DrivingTrainee, LossConfig
+from opendojo.model.trainee import Shown
 from opendojo.train.config import OptimConfig, TrainConfig
-from opendojo.train.loss import forecast_loss, path_loss
 
 __all__ = ["Progress", "StepResult", "SuspectStep", "make_optimizer", "step"]
 
@@ -90,7 +90,7 @@ def step(
     """
     lr = config.optim.lr_at(state.step, config.steps)
     terms = _losses(network, batch, state, config)
-    total = terms["path"] + config.forecast_weight * terms["forecast"]
+    total = torch.stack(list(terms.values())).sum()
     optimizer.zero_grad(set_to_none=True)
     total.backward()
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
@@ -114,18 +114,8 @@ def step(
 def _losses(
     network: DrivingNet, batch: Batch, state: Progress, config: TrainConfig
 ) -> dict[str, Tensor]:
-    ahead = network.config.forecast_steps
-    until = max(0, batch.speed_mps.shape[1] - ahead)
-    speed_mask = batch.speed_mask & _speed_shown(len(batch.speed_mps), state, config)
-    frames = batch.frames  # packed anew at each call
-    output = network(frames, batch.camera_mask, batch.speed_mps, speed_mask, until)
-    times_s = network.path_head.times_s
-    terms = {"path": path_loss(output.path_m, batch.path_m, batch.path_mask, times_s)}
-    if output.forecast is None:
-        return terms | {"forecast": torch.zeros(())}
-    target = network.small_luma(frames[:, ahead:, 0])
-    there = batch.camera_mask[:, :1].expand(-1, until)
-    return terms | {"forecast": forecast_loss(output.forecast, target, there)}
+    trainee = DrivingTrainee.around(network, LossConfig(forecast=config.forecast_weight))
+    return trainee(Shown(batch=batch, speed_shown=_speed_shown(len(batch.speed_mps), state, config)))
 
 
 def _speed_shown(windows: int, state: Progress, config: TrainConfig) -> Tensor:

@@ -1,0 +1,261 @@
+"""The driving network as a trainer sees it: a batch in, named losses out.
+
+    trainee = DrivingTrainee(NetConfig(size="tiny"), LossConfig())
+    shown = trainee.prepare(batch, draw)       # random choices of the step
+    losses = trainee(shown)                    # weighted; their sum is minimised
+
+It takes the loader's batches, or any batch with the same fields and, where there are, `command`
+(int64 [b, t]) and `truth` (`truth.Truth`) beside them. Heads whose labels a batch does not have are
+not run.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from opendojo.model.losses import (
+    agents_loss,
+    forecast_loss,
+    grid_loss,
+    imitation_loss,
+    motion_loss,
+    path_loss,
+    score_loss,
+)
+from opendojo.model.motion import Motion
+from opendojo.model.network import DrivingNet
+from opendojo.model.planner import gaps
+from opendojo.model.sizes import NetConfig
+from opendojo.model.truth import Truth
+
+__all__ = ["DrivingTrainee", "LossConfig", "Shown", "Windows", "motion_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """What each loss counts, and what training hides."""
+
+    path: float = 1.0
+    """The regressed path."""
+    imitation: float = 0.1
+    """The distribution over candidates."""
+    scores: float = 1.0
+    """Sub-scores of judged candidates."""
+    occupancy: float = 0.5
+    """Occupied cells."""
+    road: float = 0.5
+    """Cells of road, lane lines and crossings."""
+    agents: float = 0.2
+    """Other road users."""
+    forecast: float = 10.0
+    """The picture to come, in shares of full brightness."""
+    motion: float = 0.1
+    """Own speed and turn rate, as seen."""
+    imitate_every: int = 2
+    """Of a window's instants, each so manieth is imitated, its last one always: neighbours hardly
+    differ, and rolling candidates takes time."""
+    speed_drop: float = 0.1
+    """Share of windows whose speed is hidden, so that the network must also see."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.speed_drop < 1:
+            raise ValueError(f"speed_drop {self.speed_drop}: must be from 0 to below 1")
+        if self.imitate_every < 1:
+            raise ValueError(f"imitate_every {self.imitate_every}: must be at least 1")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{field.name} {value}: must not be below 0")
+
+
+class Windows(Protocol):
+    """What a batch must have: as the loader's `Batch`, and maybe `command` and `truth`."""
+
+    @property
+    def frames(self) -> Tensor:
+        """uint8 [b, t, c, 6, h/2, w/2]."""
+        ...
+
+    @property
+    def camera_mask(self) -> Tensor:
+        """bool [b, c]."""
+        ...
+
+    @property
+    def lens(self) -> Tensor:
+        """float32 [b, c, 16]."""
+        ...
+
+    @property
+    def time_s(self) -> Tensor:
+        """float64 [b, t]."""
+        ...
+
+    @property
+    def speed_mps(self) -> Tensor:
+        """float32 [b, t]."""
+        ...
+
+    @property
+    def speed_mask(self) -> Tensor:
+        """bool [b, t]."""
+        ...
+
+    @property
+    def path_m(self) -> Tensor:
+        """float32 [b, t, p, 2]."""
+        ...
+
+    @property
+    def path_mask(self) -> Tensor:
+        """bool [b, t, p]."""
+        ...
+
+    @property
+    def window_id(self) -> Tensor:
+        """int64 [b]."""
+        ...
+
+    @property
+    def frame_count(self) -> int:
+        """Pictures in the batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A batch with the random choices of a step."""
+
+    batch: Any
+    """The `Windows`; where a process of the loader owns them, valid as long as they are."""
+    speed_shown: Tensor
+    """bool [b, 1]: False for the windows whose speed this step hides throughout."""
+
+    @property
+    def frame_count(self) -> int:
+        """Pictures in the batch."""
+        return self.batch.frame_count
+
+    @property
+    def window_id(self) -> Tensor:
+        """int64 [b]."""
+        return self.batch.window_id
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Shown:
+        """The same on another device."""
+        moved = (x.to(device, non_blocking=non_blocking) for x in (self.batch, self.speed_shown))
+        return Shown(**dict(zip(("batch", "speed_shown"), moved, strict=True)))
+
+
+def motion_of(batch: Any, speed_shown: Tensor | None = None) -> Motion:
+    """What a batch tells of its motion; its command where it has one."""
+    mask = batch.speed_mask if speed_shown is None else batch.speed_mask & speed_shown
+    command = getattr(batch, "command", None)
+    return Motion.of(batch.speed_mps, mask, time_s=batch.time_s, command=command)
+
+
+class DrivingTrainee(nn.Module):
+    """`DrivingNet` with its losses."""
+
+    def __init__(self, net_config: NetConfig, loss_config: LossConfig | None = None) -> None:
+        super().__init__()
+        self.network = DrivingNet(net_config)
+        self.loss_config = loss_config or LossConfig()
+
+    @classmethod
+    def around(cls, network: DrivingNet, loss_config: LossConfig | None = None) -> DrivingTrainee:
+        """A trainee of a network that is there; its weights are shared."""
+        trainee = cls.__new__(cls)
+        nn.Module.__init__(trainee)
+        trainee.network, trainee.loss_config = network, loss_config or LossConfig()
+        return trainee
+
+    def prepare(self, batch: Windows, draw: torch.Generator) -> Shown:
+        """The step's random choices: whose speed is hidden."""
+        chance = torch.rand(len(batch.speed_mps), 1, generator=draw, device=draw.device)
+        shown = chance >= self.loss_config.speed_drop
+        return Shown(batch=batch, speed_shown=shown.to(batch.speed_mps.device))
+
+    def forward(self, batch: Windows | Shown) -> dict[str, Tensor]:
+        """Weighted losses of a batch as it came, or as `prepare` gave it.
+
+        Keys are the losses of `LossConfig` whose labels the batch has; `path`, `imitation`,
+        `motion` and, of a network that sees, `forecast` are always there.
+        """
+        shown = batch.speed_shown if isinstance(batch, Shown) else None
+        windows: Any = batch.batch if isinstance(batch, Shown) else batch
+        truth: Truth = getattr(windows, "truth", None) or Truth()
+        network = self.network
+        motion = motion_of(windows, shown)
+        frames = windows.frames  # packed anew at each call
+        memory = network.remember(frames, windows.camera_mask, windows.lens, motion)
+        seen, moves = network.ego(memory)
+        terms = self._plan(memory, seen, moves, motion, windows, truth)
+        terms |= self._ground(memory, truth)
+        if network.forecast_head is not None:
+            terms["forecast"] = self._forecast(seen, frames, windows.camera_mask)
+        return {name: getattr(self.loss_config, name) * term for name, term in terms.items()}
+
+    def _plan(
+        self, memory: Tensor, seen: Tensor, moves: Tensor, motion: Motion, windows: Any, truth: Truth
+    ) -> dict[str, Tensor]:
+        head = self.network.plan_head
+        path_m, known = windows.path_m, windows.path_mask
+        if truth.path_m is not None and truth.path_mask is not None:
+            path_m, known = truth.path_m, truth.path_mask
+        hidden, speed_mps = head.think(seen, moves, motion)
+        regressed_m = head.regress(hidden, speed_mps)
+        every = self.loss_config.imitate_every
+        some = slice((regressed_m.shape[1] - 1) % every, None, every)
+        candidates = head.vocabulary(speed_mps[:, some].detach())
+        whole = torch.ones_like(known[:, some])
+        gap = gaps(candidates, regressed_m[:, some].detach(), head.times_s, whole)
+        imitation = head.imitate(hidden[:, some], gap)
+        apart = gaps(candidates, torch.where(known[..., None], path_m, 0.0)[:, some], head.times_s, known[:, some])
+        losses = {
+            "path": path_loss(regressed_m, path_m, known, head.times_s),
+            "imitation": imitation_loss(imitation, apart, known[:, some].all(-1)),
+            "motion": motion_loss(
+                moves, windows.speed_mps, windows.speed_mask, path_m, known, float(head.times_s[0])
+            ),
+        }
+        if truth.judged is not None and truth.terms is not None and truth.terms_mask is not None:
+            rolled = head.vocabulary(speed_mps.detach())
+            ground = self.network.ground_head
+            field = None if ground is None else ground(memory).field
+            scores = head.judge(hidden, rolled, field, truth.judged)
+            losses["scores"] = score_loss(scores, truth.terms, truth.terms_mask)
+        return losses
+
+    def _ground(self, memory: Tensor, truth: Truth) -> dict[str, Tensor]:
+        labelled = (truth.occupancy, truth.road, truth.agents)
+        if self.network.ground_head is None or all(label is None for label in labelled):
+            return {}
+        ground = self.network.ground_head(memory)
+        losses: dict[str, Tensor] = {}
+        if truth.occupancy is not None and truth.occupancy_mask is not None:
+            losses["occupancy"] = grid_loss(ground.occupancy, truth.occupancy, truth.occupancy_mask)
+        if truth.road is not None and truth.road_mask is not None:
+            losses["road"] = grid_loss(ground.road, truth.road, truth.road_mask)
+        if truth.agents is not None and truth.agents_mask is not None:
+            assert truth.agents_known is not None, "agents need agents_known"
+            losses["agents"] = agents_loss(
+                ground.agents, truth.agents, truth.agents_mask, truth.agents_known,
+                self.network.config,
+            )  # fmt: skip
+        return losses
+
+    def _forecast(self, seen: Tensor, frames: Tensor, camera_mask: Tensor) -> Tensor:
+        ahead = self.network.config.forecast_steps
+        until = max(0, frames.shape[1] - ahead)
+        if until == 0:
+            return seen.new_zeros(())
+        luma = self.network.small_luma(frames[:, :, 0])
+        forecast = self.network.forecast(seen[:, :until], luma[:, :until])
+        there = camera_mask[:, :1].expand(-1, until)
+        return forecast_loss(forecast, luma[:, ahead:], there)
