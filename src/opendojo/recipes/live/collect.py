@@ -17,6 +17,8 @@ from torch import Tensor
 from opendojo.evaluate import Driver, Observation
 from opendojo.evaluate.closed_loop import packed
 from opendojo.evaluate.floors import in_vehicle_axes
+from opendojo.model.vocabulary import Vocabulary
+from opendojo.recipes.live.exam import examine
 from opendojo.world import World
 from opendojo.world.judge_terms import STEP_S
 from opendojo.world.planner import Choice
@@ -42,6 +44,10 @@ class Instant:
     """int64 [n]: how often the world was put back."""
     path_m: Tensor
     """float32 [n, p, 2]: the expert's plan from here, in the vehicle's axes."""
+    judged: Tensor
+    """int64 [n, m]: candidates that the judge saw."""
+    terms: Tensor
+    """float32 [n, m, s]: their sub-scores."""
 
 
 def expert_path(world: World, choice: Choice, times_s: Tensor) -> Tensor:
@@ -57,12 +63,13 @@ def drive_and_label(
     world: World,
     driver: Driver | None,
     steps: int,
-    times_s: Tensor,
+    vocabulary: Vocabulary,
     *,
     expert_share: float,
 ) -> Iterator[Instant]:
     """Drive `steps` steps and tell each; `driver` None leaves all worlds to the expert."""
     n = len(world.seeds)
+    times_s = torch.arange(1, vocabulary.points + 1) * vocabulary.step_s
     world.reset()
     if driver is not None:
         driver.reset(n)
@@ -74,9 +81,12 @@ def drive_and_label(
     for step in range(steps):
         pictures = world.render()
         choice = world.choice()
+        path_m = expert_path(world, choice, times_s)
+        judged, terms = examine(world, choice, path_m, vocabulary, step)
         yield Instant(
             yuv=pictures.flatten(2), speed_mps=world.speed_mps.clone(), command=world.command + 1,
-            episode=episode.clone(), path_m=expert_path(world, choice, times_s),
+            episode=episode.clone(), path_m=path_m,
+            judged=judged, terms=terms,
         )  # fmt: skip
         speeds = world.speed_mps.tolist()
         push = [one.at(step, speed) for one, speed in zip(pushes, speeds, strict=True)]

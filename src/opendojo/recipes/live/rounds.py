@@ -22,7 +22,7 @@ from opendojo.store.atomic import sync_folder, write_array
 
 __all__ = ["Round", "read_round", "write_round"]
 
-_NAMES = ("yuv", "speed_mps", "command", "episode", "path_m")
+_NAMES = ("yuv", "speed_mps", "command", "episode", "path_m", "judged", "terms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,10 @@ class Round:
     """[s, n]."""
     path_m: npt.NDArray[np.float32]
     """[s, n, p, 2]."""
+    judged: npt.NDArray[np.int64]
+    """[s, n, m]."""
+    terms: npt.NDArray[np.float32]
+    """[s, n, m, k]."""
 
 
 def write_round(folder: Path, name: str, instants: Iterator[Instant]) -> Path:

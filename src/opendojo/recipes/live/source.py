@@ -8,7 +8,7 @@ batches: rounds that are on the disk are read, one that is missing is driven aga
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +18,11 @@ import torch
 from opendojo.evaluate import NetworkDriver
 from opendojo.loader import Batch
 from opendojo.loader.lens import lens_rows
-from opendojo.model import DrivingNet
+from opendojo.model import DrivingNet, NetConfig
+from opendojo.model.truth import Truth
+from opendojo.model.vocabulary import Vocabulary
 from opendojo.recipes.live.collect import drive_and_label
+from opendojo.recipes.live.exam import SCORED
 from opendojo.recipes.live.rounds import Round, read_round, write_round
 from opendojo.world import TRAINING_SEEDS, World, WorldConfig
 
@@ -71,14 +74,16 @@ class LiveBatch(Batch):
 
     command: torch.Tensor
     """int64 [b, t]: 0 unknown, else 1 and `world.route`'s FOLLOW, LEFT, STRAIGHT, RIGHT."""
+    truth: Truth
+    """What the judge said of some candidates."""
 
 
 class LiveSource:
     """Where the trainer gets batches of the student's own drives from."""
 
-    def __init__(self, folder: Path, config: LiveConfig, times_s: Sequence[float]) -> None:
+    def __init__(self, folder: Path, config: LiveConfig, net: NetConfig) -> None:
         self.folder, self.config = Path(folder), config
-        self._times_s = torch.tensor(times_s)
+        self._vocabulary = Vocabulary(net)
         self._rounds: dict[int, Round] = {}
         cameras = config.world.cameras
         self._lens = torch.from_numpy(lens_rows(cameras, [camera.name for camera in cameras]))
@@ -104,7 +109,7 @@ class LiveSource:
             write_round(
                 self.folder, path.name,
                 drive_and_label(
-                    world, driver, self.config.steps, self._times_s, expert_share=share
+                    world, driver, self.config.steps, self._vocabulary, expert_share=share
                 ),
             )  # fmt: skip
         for old in range(max(0, number - self.config.keep + 1), number + 1):
@@ -161,4 +166,9 @@ class LiveSource:
             drawn=torch.ones(b, dtype=torch.bool),
             window_id=torch.arange(number * b, (number + 1) * b),
             command=rows("command"),
+            truth=Truth(
+                judged=rows("judged"),
+                terms=rows("terms"),
+                terms_mask=SCORED.expand(*rows("terms").shape),
+            ),
         )
