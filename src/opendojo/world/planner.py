@@ -83,7 +83,7 @@ class Planner:
         obstacles = Obstacles.of(course, near.at(list(range(0, INSTANTS, EVERY))), s_m)
         hold = self._give.hold_m(course, agents, time_s, s_m, ego.speed_mps)
         rolled = roll(ego, course, s_m, obstacles, hold, [*PROPOSALS, (0.0, 0.0)], brake=True)
-        terms = self._judged(course, rolled, near, time_s)
+        terms = self._judged(course, rolled.plans, (rolled.s_m, rolled.d_m), near, time_s)
         key = terms.score * (1.0 + self._prefer)
         # where nothing is worth anything: on the road, and meeting others as late as possible
         key = key + 0.005 * terms.dac + 0.01 / 4.2 * terms.collision_s.clamp(max=4.2)
@@ -93,6 +93,14 @@ class Planner:
         soon = terms.collision_s.gather(1, best[:, None])[:, 0] <= _BRAKE_S
         best = torch.where(soon, len(PROPOSALS), best)
         return _chosen(rolled, terms, best)
+
+    def terms(
+        self, course: Course, ego: Ego, agents: Agents, time_s: Tensor, s_m: Tensor, plans: Plans
+    ) -> Terms:
+        """Any plans [n, p, 41] from where the egos are, judged as the proposals are."""
+        x, y, _, _ = plans.middle()
+        along = course.follow(x, y, s_m)
+        return self._judged(course, plans, along, self._near(course, ego, agents), time_s)
 
     def idm_on_centreline(
         self, course: Course, ego: Ego, agents: Agents, time_s: Tensor, s_m: Tensor
@@ -107,13 +115,19 @@ class Planner:
         others = self._forecaster.others(course.town, agents, instants)
         return others.nearest(*ego.middle(), _NEAREST, _WITHIN_M)
 
-    def _judged(self, course: Course, rolled: Rolled, near: Others, time_s: Tensor) -> Terms:
-        """Terms of the proposals, asked at every other instant; the lights stay as they are."""
-        along = (rolled.s_m, rolled.d_m)
+    def _judged(
+        self,
+        course: Course,
+        plans: Plans,
+        along: tuple[Tensor, Tensor],
+        near: Others,
+        time_s: Tensor,
+    ) -> Terms:
+        """Terms of plans, asked at every other instant; the lights stay as they are."""
         red = self._judge.red(course, time_s, 1).expand(-1, -1, INSTANTS)
-        footing = self._judge.footing(course, rolled.plans, along, red, EVERY)
+        footing = self._judge.footing(course, plans, along, red, EVERY)
         footing = replace(footing, edge_m=footing.edge_m - _ROOM_M)
-        return judged(rolled.plans, near, footing, every=EVERY)
+        return judged(plans, near, footing, every=EVERY)
 
 
 def _chosen(rolled: Rolled, terms: Terms, best: Tensor) -> Choice:

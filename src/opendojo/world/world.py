@@ -19,7 +19,8 @@ from opendojo.world.draw.renderer import Renderer
 from opendojo.world.draw.scene import Labels, Scene
 from opendojo.world.draw.sensor import Faults, Sensor
 from opendojo.world.exact import sin_cos
-from opendojo.world.judge import Judge
+from opendojo.world.judge import Judge, Plans
+from opendojo.world.judge_terms import Terms
 from opendojo.world.map_starts import Starts
 from opendojo.world.maps import recorded, starts_of
 from opendojo.world.planner import Choice, Planner
@@ -215,6 +216,19 @@ class World:
         state = self.state
         rear_m = state.s_m - VEHICLE.centre_m
         return self.planner.plan(self.course, state.ego, state.agents, self.time_s, rear_m)
+
+    @torch.no_grad()
+    @on_one_thread
+    def terms(self, plans: Plans) -> Terms:
+        """Sub-scores [n, p] of any plans [n, p, 41] from here at 10 Hz, in world axes.
+
+        Others do what the expert foresees of them, and lights stay as they are now.
+        """
+        state = self.state
+        rear_m = state.s_m - VEHICLE.centre_m
+        return self.planner.terms(
+            self.course, state.ego, state.agents, self.time_s, rear_m, plans
+        )
 
     def expert(self) -> Tensor:
         """The control of that driver, float32 [n, 2]."""

@@ -1,0 +1,108 @@
+"""Drives of the present network in the world, every instant labelled by the expert.
+
+DAgger (Ross, Gordon and Bagnell, AISTATS 2011): the network meets the states its own mistakes lead
+to, and the expert, who sees the world's insides, says what it would do there. In some worlds the
+expert drives, pushed off its way now and then; a world whose drive has ended is put back to its
+start and the expert drives on, so that no picture is drawn for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from opendojo.evaluate import Driver, Observation
+from opendojo.evaluate.closed_loop import packed
+from opendojo.evaluate.floors import in_vehicle_axes
+from opendojo.model.vocabulary import Vocabulary
+from opendojo.recipes.live.exam import examine
+from opendojo.world import World
+from opendojo.world.judge_terms import STEP_S
+from opendojo.world.planner import Choice
+from opendojo.world.pushes import Pushes
+
+__all__ = ["Instant", "drive_and_label"]
+
+_STUCK_S = 8.0
+"""A drive whose network stands for so long where the expert would go is put back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """One step of n worlds."""
+
+    yuv: Tensor
+    """uint8 [n, c, 3 h / 2 * w], planar."""
+    speed_mps: Tensor
+    """float32 [n]."""
+    command: Tensor
+    """int64 [n]: 1 and up, see `model.Motion`."""
+    episode: Tensor
+    """int64 [n]: how often the world was put back."""
+    path_m: Tensor
+    """float32 [n, p, 2]: the expert's plan from here, in the vehicle's axes."""
+    judged: Tensor
+    """int64 [n, m]: candidates that the judge saw."""
+    terms: Tensor
+    """float32 [n, m, s]: their sub-scores."""
+
+
+def expert_path(world: World, choice: Choice, times_s: Tensor) -> Tensor:
+    """The expert's plan at `times_s` [p] in the vehicles' axes, float32 [n, p, 2]."""
+    at = times_s / STEP_S
+    low = at.floor().clamp(max=choice.plan.shape[1] - 2).to(torch.int64)
+    share = (at - low)[:, None]
+    plan = choice.plan[:, low, :2] * (1.0 - share) + choice.plan[:, low + 1, :2] * share
+    return in_vehicle_axes(world.state.ego, plan[..., 0], plan[..., 1])
+
+
+def drive_and_label(
+    world: World,
+    driver: Driver | None,
+    steps: int,
+    vocabulary: Vocabulary,
+    *,
+    expert_share: float,
+) -> Iterator[Instant]:
+    """Drive `steps` steps and tell each; `driver` None leaves all worlds to the expert."""
+    n = len(world.seeds)
+    times_s = torch.arange(1, vocabulary.points + 1) * vocabulary.step_s
+    world.reset()
+    if driver is not None:
+        driver.reset(n)
+    pushes = [Pushes(key, steps, world.config.step_s) for key in world.seeds]
+    mine = torch.arange(n) < round(n * (1.0 - expert_share))
+    if driver is None:
+        mine.zero_()
+    episode, stood_s = torch.zeros(n, dtype=torch.int64), torch.zeros(n)
+    for step in range(steps):
+        pictures = world.render()
+        choice = world.choice()
+        path_m = expert_path(world, choice, times_s)
+        judged, terms = examine(world, choice, path_m, vocabulary, step)
+        yield Instant(
+            yuv=pictures.flatten(2), speed_mps=world.speed_mps.clone(), command=world.command + 1,
+            episode=episode.clone(), path_m=path_m,
+            judged=judged, terms=terms,
+        )  # fmt: skip
+        speeds = world.speed_mps.tolist()
+        push = [one.at(step, speed) for one, speed in zip(pushes, speeds, strict=True)]
+        control = choice.control + torch.tensor(push)
+        if bool(mine.any()):
+            assert driver is not None
+            shown = Observation(
+                frames=packed(pictures), speed_mps=world.speed_mps.clone(), world=world
+            )
+            own, _ = driver.act(shown)
+            control = torch.where(mine[:, None], own.to(control), control)
+        world.step(control)
+        goes = choice.speed_mps[:, 20] > 1.0
+        stood_s = torch.where((world.speed_mps < 0.3) & goes, stood_s + world.config.step_s, 0.0)
+        over = world.off_road | world.collided | (world.progress_m >= world.route_m)
+        over = over | (stood_s > _STUCK_S)
+        if bool(over.any()):
+            world.reset(over)
+            episode, mine, stood_s = episode + over, mine & ~over, torch.where(over, 0.0, stood_s)
