@@ -62,9 +62,8 @@ def job(name: str, plan: dict[str, Any]) -> tuple[nn.Module, Any]:
         torch.set_num_threads(1)
         return Costless(), Same()
     from opendojo.loader import Loader, LoaderConfig
-    from opendojo.model import NetConfig
+    from opendojo.model import DrivingTrainee, NetConfig
     from opendojo.store import Store
-    from opendojo.model import DrivingTrainee
 
     torch.set_num_threads(plan["threads"])
     config = LoaderConfig(

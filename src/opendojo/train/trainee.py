@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 __all__ = [
     "build",
     "each_tensor",

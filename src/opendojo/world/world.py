@@ -226,9 +226,7 @@ class World:
         """
         state = self.state
         rear_m = state.s_m - VEHICLE.centre_m
-        return self.planner.terms(
-            self.course, state.ego, state.agents, self.time_s, rear_m, plans
-        )
+        return self.planner.terms(self.course, state.ego, state.agents, self.time_s, rear_m, plans)
 
     def expert(self) -> Tensor:
         """The control of that driver, float32 [n, 2]."""
