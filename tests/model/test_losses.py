@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from opendojo.train import forecast_loss, path_loss
+from opendojo.model.losses import forecast_loss, path_loss
 
 TIMES_S = torch.arange(1, 17) * 0.25
 

@@ -26,7 +26,7 @@ def test_path_times_are_even_and_end_at_the_horizon():
     assert times_s[:3] == (0.25, 0.5, 0.75) and times_s[-1] == 4.0 and len(times_s) == 16
 
 
-def test_the_grid_keeps_rows_and_columns():
-    assert NetConfig().grid == (4, 8)
-    assert NetConfig(width_px=512, height_px=256).grid == (4, 8)
-    assert NetConfig(width_px=64, height_px=32).grid == (2, 4)
+def test_the_cells_keep_rows_and_columns():
+    assert NetConfig().cells == (4, 8)
+    assert NetConfig(width_px=512, height_px=256).cells == (4, 8)
+    assert NetConfig(width_px=64, height_px=32).cells == (2, 4)

@@ -105,7 +105,7 @@ def test_the_blind_network_trains_without_pixels():
     batch = draw()
     bare = dataclasses.replace(batch, yuv=batch.yuv[:, :, :0], camera_mask=batch.camera_mask[:, :0])
     result = step(network, optimizer, bare, Progress(), CONFIG)
-    assert result.losses["path"] > 0 and result.losses["forecast"] == 0.0
+    assert result.losses["path"] > 0 and "forecast" not in result.losses
 
 
 def test_frames_count_only_cameras_that_are_there():

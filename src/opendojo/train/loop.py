@@ -190,8 +190,8 @@ class _Run:
         self.trainee = shared(trainee, self.config.parallel, device)
         self.optimizer = make_optimizer(self.trainee, self.config.optim)
         self.progress = Progress()
+        allocate(self.optimizer)
         if opened.place is not None:
-            allocate(self.optimizer)
             load_tensors(tensors_of(self.trainee, self.optimizer), opened.place)
             self.progress = read_progress(opened.place)
         self.feed = Feed(source, self.progress)

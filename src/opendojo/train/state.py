@@ -46,9 +46,11 @@ def tensors_of(trainee: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
 
 
 def allocate(optimizer: torch.optim.Optimizer) -> None:
-    """Have the optimizer make its state, so that tensors can be loaded into it.
+    """Have the optimizer make the state of every parameter, as it is before the first step.
 
-    By a step at rate 0 with gradients of 0; whatever else it did is loaded over.
+    Left to itself it makes a parameter's state with the first gradient; a head whose labels are
+    missing would then be in no checkpoint. Done by a step at rate 0 with gradients of 0, which
+    moves no weight and no average, and by counting from 0 again.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     for group in optimizer.param_groups:
@@ -59,6 +61,9 @@ def allocate(optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad(set_to_none=True)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
+    for kept in optimizer.state.values():
+        if isinstance(kept.get("step"), Tensor):
+            kept["step"].zero_()
 
 
 def save_tensors(tensors: Tensors, folder: Path, group: dist.ProcessGroup | None) -> None:
