@@ -195,7 +195,7 @@ def test_a_recipe_refuses_parts_that_do_not_fit() -> None:
         Recipe(loader=LoaderConfig(cameras=("front",)))
     with pytest.raises(ValueError, match="frame size"):
         Recipe(store=StoreSpec(width_px=256, height_px=128))
-    assert set(RECIPES) == {"base", "demo"}
+    assert set(RECIPES) == {"base", "demo", "town"}
 
 
 def test_the_ledger_adds_up_attempts_and_forgets_idle_ones(tmp_path: Path) -> None:

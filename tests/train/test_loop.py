@@ -29,7 +29,11 @@ NET = NetConfig(
     cameras=("front",), width_px=32, height_px=32, forecast_width_px=8, forecast_height_px=8
 )
 CONFIG = TrainConfig(
-    steps=8, optim=OptimConfig(warmup_steps=2), checkpoint_every=3, threads=1, forecast_weight=1.0
+    steps=8,
+    optim=OptimConfig(warmup_steps=2),
+    checkpoint_every=3,
+    threads=1,
+    loss=LossConfig(forecast=1.0),
 )
 ROAD = FakeRoad(count=3, batch=2, cameras=1, width_px=32, height_px=32)
 

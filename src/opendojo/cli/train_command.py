@@ -32,8 +32,8 @@ class TrainArguments(Common):
     blind network and exam of the recipe are for `opendojo demo`; they have no say here.
     """
 
-    stores: tuple[Path, ...]
-    """Stores to read."""
+    stores: tuple[Path, ...] = ()
+    """Stores to read; the recipe `town` needs none."""
     run: Path
     """Folder of the run."""
     network: str | None = None
@@ -104,7 +104,7 @@ def _train(chosen: Any) -> dict[str, Any]:
 
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     recipe: Recipe = chosen.recipe
-    loader = _loader(chosen.stores, recipe, rank, ranks)
+    source = _source(chosen, recipe, rank, ranks)
     config = recipe.train
     if chosen.parallel is not None:
         config = dataclasses.replace(config, parallel=chosen.parallel)
@@ -119,13 +119,32 @@ def _train(chosen: Any) -> dict[str, Any]:
     result = train(
         chosen.run,
         chosen.network or recipe.net,
-        loader,
+        source,
         config,
         on_step=told if rank == 0 else None,
-        data=loader.fingerprint,
+        data=source.fingerprint,
     )
     progress.close()
     return dataclasses.asdict(result)
+
+
+def _source(chosen: Any, recipe: Recipe, rank: int, ranks: int) -> Any:
+    """Stores, the live world, or both, as the recipe has it."""
+    from opendojo.recipes import LiveRecipe
+    from opendojo.recipes.live import LiveSource
+    from opendojo.train import Mixed
+
+    if not isinstance(recipe, LiveRecipe):
+        if not chosen.stores:
+            raise ValueError("give --stores: this recipe learns from stores alone")
+        return _loader(chosen.stores, recipe, rank, ranks)
+    if chosen.network is not None:
+        raise ValueError("--network: a recipe that drives in the world trains the driving network")
+    live = LiveSource(chosen.run / "live", recipe.live, recipe.net, rank, ranks)
+    if not chosen.stores:
+        return live
+    loader = _loader(chosen.stores, recipe, rank, ranks)
+    return Mixed([(live, 1.0), (loader, recipe.store_weight)], recipe.train.seed)
 
 
 def _loader(stores: tuple[Path, ...], recipe: Recipe, rank: int, ranks: int) -> Loader:

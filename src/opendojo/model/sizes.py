@@ -88,7 +88,7 @@ _SIZES: dict[Size, Widths] = {
     ),
     "tiny": Widths(
         stem=24, stages=(32, 80), depths=(1, 2), group=16, cells=(4, 8), places=_SPARSE, token=128,
-        heads=8, layers=1, attends=True, past=32, squeeze=32, hidden=768, rank=48, levels=7,
+        heads=4, layers=1, attends=True, past=32, squeeze=32, hidden=768, rank=48, levels=7,
         dense=32, forecast=32,
     ),
     "small": Widths(

@@ -104,16 +104,15 @@ class Vocabulary(nn.Module):
     def forward(self, speed_mps: Tensor) -> Trajectories:
         """Roll every candidate from the present speeds float32 [...]: [..., K, P]."""
         before, speed = self._speeds(speed_mps.float().clamp(min=0.0))
-        mean = 0.5 * (before + speed)
-        way = (mean * self.step_s)[..., None, :]
-        turned = way * self.turn * curvature_cap(mean)[..., None, :]
-        yaw = turned.cumsum(-1)
-        middle = yaw - 0.5 * turned
-        chord = way * (1.0 - turned * turned * (1.0 / 24.0))
-        x, y = (chord * middle.cos()).cumsum(-1), (chord * middle.sin()).cumsum(-1)
-        faster = speed[..., None, :].expand_as(x)
-        flat = (x.flatten(-3, -2), y.flatten(-3, -2), yaw.flatten(-3, -2), faster.flatten(-3, -2))
-        return Trajectories(x_m=flat[0], y_m=flat[1], yaw_rad=flat[2], speed_mps=flat[3])
+        some = _rolled(before[..., None, :], speed[..., None, :], self.turn, self.step_s)
+        return Trajectories(**{f.name: getattr(some, f.name).flatten(-3, -2) for f in fields(some)})
+
+    def some(self, speed_mps: Tensor, index: Tensor) -> Trajectories:
+        """Roll candidates `index` int64 [..., m] alone: [..., m, P]."""
+        before, speed = self._speeds(speed_mps.float().clamp(min=0.0))
+        profile = (index // len(self.turn))[..., None].expand(*index.shape, self.points)
+        before, speed = before.gather(-2, profile), speed.gather(-2, profile)
+        return _rolled(before, speed, self.turn[index % len(self.turn)], self.step_s)
 
     def _speeds(self, speed_mps: Tensor) -> tuple[Tensor, Tensor]:
         """Speeds before and after each step, [..., L, P] each; none below standing."""
@@ -123,6 +122,18 @@ class Vocabulary(nn.Module):
             now = (now + accel * self.step_s).clamp(min=0.0)
             rows.append(now)
         return torch.stack(rows[:-1], -1), torch.stack(rows[1:], -1)
+
+
+def _rolled(before: Tensor, speed: Tensor, turn: Tensor, step_s: float) -> Trajectories:
+    """Arcs at speeds before and after each step, with shares of the tightest curvature [..., P]."""
+    mean = 0.5 * (before + speed)
+    way = mean * step_s
+    turned = way * turn * curvature_cap(mean)
+    yaw = turned.cumsum(-1)
+    middle = yaw - 0.5 * turned
+    chord = way * (1.0 - turned * turned * (1.0 / 24.0))
+    x, y = (chord * middle.cos()).cumsum(-1), (chord * middle.sin()).cumsum(-1)
+    return Trajectories(x_m=x, y_m=y, yaw_rad=yaw, speed_mps=speed.expand_as(x))
 
 
 def _accelerations(middle_s: Tensor) -> Tensor:

@@ -4,9 +4,21 @@ recipe = demo()
 run(recipe, Path("runs/demo"), clips=["dashcam/"])     # resumes where it was left
 """
 
-from opendojo.recipes.catalogue import RECIPES, base, demo
+from opendojo.recipes.catalogue import RECIPES, base, demo, town
 from opendojo.recipes.ledger import Entry, Ledger
-from opendojo.recipes.recipe import Exam, Fleet, Recipe
+from opendojo.recipes.recipe import Exam, Fleet, LiveRecipe, Recipe
 from opendojo.recipes.run import run
 
-__all__ = ["RECIPES", "Entry", "Exam", "Fleet", "Ledger", "Recipe", "base", "demo", "run"]
+__all__ = [
+    "RECIPES",
+    "Entry",
+    "Exam",
+    "Fleet",
+    "Ledger",
+    "LiveRecipe",
+    "Recipe",
+    "base",
+    "demo",
+    "run",
+    "town",
+]

@@ -11,11 +11,12 @@ from typing import Any
 from opendojo.evaluate import DriveConfig
 from opendojo.loader import LoaderConfig
 from opendojo.model import NetConfig
+from opendojo.recipes.live import LiveConfig
 from opendojo.store import StoreSpec
 from opendojo.train import TrainConfig
 from opendojo.world import EVALUATION_SEEDS, WorldConfig
 
-__all__ = ["Exam", "Fleet", "OnProgress", "Recipe"]
+__all__ = ["Exam", "Fleet", "LiveRecipe", "OnProgress", "Recipe"]
 
 OnProgress = Callable[[str, int, int, str], None]
 """Told of a stage, how much of it is done, of how much, and a note."""
@@ -103,3 +104,14 @@ class Recipe:
         parts = {k: v for k, v in self.resolved().items() if k not in ("fleet", "exam")}
         text = json.dumps([parts, fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRecipe(Recipe):
+    """A run that learns from its own drives in the world; stores may be mixed in."""
+
+    live: LiveConfig = field(default_factory=LiveConfig)
+    """What is driven, and when."""
+    store_weight: float = 1.0
+    """With stores: how often their batches come for each time the world's do, both being as long as
+    they are."""

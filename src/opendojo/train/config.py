@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from opendojo.model import LossConfig
+
 __all__ = ["OptimConfig", "TrainConfig"]
 
 
@@ -61,10 +63,8 @@ class TrainConfig:
     """Decides the first weights and every random choice of every step."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """The optimizer and its schedule."""
-    forecast_weight: float = 10.0
-    """Weight of the forecast's loss (in shares of full brightness) beside the path's."""
-    speed_drop: float = 0.1
-    """Share of windows whose speed is hidden, so that the network must also see."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """What each loss of the driving network counts; other networks weigh their own."""
     accumulate: int = 1
     """Parts into which each batch is cut, one after the other: less memory, the same gradient."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -104,5 +104,3 @@ class TrainConfig:
             raise ValueError("precision is fp32 or bf16, parallel is ddp or fsdp")
         if self.spike is not None and not self.spike > 0:
             raise ValueError(f"spike {self.spike}: must be above 0, or None")
-        if self.forecast_weight < 0 or not 0 <= self.speed_drop < 1:
-            raise ValueError("forecast_weight must not be below 0, speed_drop from 0 to below 1")

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from opendojo.model import DrivingNet, DrivingTrainee, LossConfig, NetConfig
+from opendojo.model import DrivingNet, DrivingTrainee, NetConfig
 from opendojo.store.atomic import write_json
 from opendojo.train.checkpoint import newest_whole, read_progress
 from opendojo.train.config import TrainConfig
@@ -161,8 +161,7 @@ def _made(trainee: Trainable, config: TrainConfig) -> nn.Module:
     """The trainee with the first weights that the seed decides."""
     torch.manual_seed(config.seed)
     if isinstance(trainee, NetConfig):
-        weights = LossConfig(forecast=config.forecast_weight, speed_drop=config.speed_drop)
-        return DrivingTrainee(trainee, weights)
+        return DrivingTrainee(trainee, config.loss)
     if isinstance(trainee, str):
         return build(trainee)
     return trainee if isinstance(trainee, nn.Module) else trainee()

@@ -17,8 +17,8 @@ from torch import Tensor
 from opendojo.evaluate import Driver, Observation
 from opendojo.evaluate.closed_loop import packed
 from opendojo.evaluate.floors import in_vehicle_axes
-from opendojo.model.vocabulary import Vocabulary
-from opendojo.recipes.live.exam import examine
+from opendojo.model.sizes import SUB_SCORES
+from opendojo.recipes.live.exam import JUDGED, Examiner
 from opendojo.world import World
 from opendojo.world.judge_terms import STEP_S
 from opendojo.world.planner import Choice
@@ -28,6 +28,9 @@ __all__ = ["Instant", "drive_and_label"]
 
 _STUCK_S = 8.0
 """A drive whose network stands for so long where the expert would go is put back."""
+_GOLDEN = 0.5 * (5.0**0.5 - 1.0)
+_ASKED_EVERY = 2
+"""The judge is asked at each so manieth step: neighbours hardly differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +48,9 @@ class Instant:
     path_m: Tensor
     """float32 [n, p, 2]: the expert's plan from here, in the vehicle's axes."""
     judged: Tensor
-    """int64 [n, m]: candidates that the judge saw."""
+    """int64 [n, m]: numbers of candidates."""
     terms: Tensor
-    """float32 [n, m, s]: their sub-scores."""
+    """float32 [n, m, s]: their sub-scores; not a number where the judge was not asked."""
 
 
 def expert_path(world: World, choice: Choice, times_s: Tensor) -> Tensor:
@@ -63,18 +66,21 @@ def drive_and_label(
     world: World,
     driver: Driver | None,
     steps: int,
-    vocabulary: Vocabulary,
+    examiner: Examiner,
     *,
     expert_share: float,
 ) -> Iterator[Instant]:
     """Drive `steps` steps and tell each; `driver` None leaves all worlds to the expert."""
     n = len(world.seeds)
-    times_s = torch.arange(1, vocabulary.points + 1) * vocabulary.step_s
+    times_s = examiner.times_s
+    unasked = torch.zeros(n, JUDGED, dtype=torch.int64)
+    unknown = torch.full((n, JUDGED, len(SUB_SCORES)), torch.nan)
     world.reset()
     if driver is not None:
         driver.reset(n)
     pushes = [Pushes(key, steps, world.config.step_s) for key in world.seeds]
-    mine = torch.arange(n) < round(n * (1.0 - expert_share))
+    # worlds in a row share a town: those that the network drives are spread over all
+    mine = (torch.arange(n, dtype=torch.float64) * _GOLDEN) % 1.0 < 1.0 - expert_share
     if driver is None:
         mine.zero_()
     episode, stood_s = torch.zeros(n, dtype=torch.int64), torch.zeros(n)
@@ -82,7 +88,9 @@ def drive_and_label(
         pictures = world.render()
         choice = world.choice()
         path_m = expert_path(world, choice, times_s)
-        judged, terms = examine(world, choice, path_m, vocabulary, step)
+        judged, terms = unasked, unknown
+        if step % _ASKED_EVERY == 0:
+            judged, terms = examiner.judged(world, choice, path_m, step)
         yield Instant(
             yuv=pictures.flatten(2), speed_mps=world.speed_mps.clone(), command=world.command + 1,
             episode=episode.clone(), path_m=path_m,

@@ -2,31 +2,41 @@
 
 A round begins every `round_steps` steps of the training, on a checkpoint. What it drives depends on
 the weights at that step and on (seed, round), so that a run that was stopped goes on with the same
-batches: rounds that are on the disk are read, one that is missing is driven again.
+batches: rounds that are on the disk are read, one that is missing is driven again. A round is
+driven in parts; ranks share the parts, and each reads all of them, so that batches do not depend on
+how many ranks there are.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from opendojo.evaluate import NetworkDriver
+from opendojo.guard import digest
 from opendojo.loader import Batch
 from opendojo.loader.lens import lens_rows
-from opendojo.model import DrivingNet, NetConfig
+from opendojo.model import DrivingTrainee, NetConfig
 from opendojo.model.truth import Truth
-from opendojo.model.vocabulary import Vocabulary
 from opendojo.recipes.live.collect import drive_and_label
-from opendojo.recipes.live.exam import SCORED
+from opendojo.recipes.live.exam import Examiner
 from opendojo.recipes.live.rounds import Round, read_round, write_round
 from opendojo.world import TRAINING_SEEDS, World, WorldConfig
 
 __all__ = ["LiveBatch", "LiveConfig", "LiveSource"]
+
+_SPARE = 2
+"""Rounds kept on the disk beyond those in use: a run may go back to an older checkpoint."""
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +45,16 @@ class LiveConfig:
 
     world: WorldConfig = field(default_factory=WorldConfig)
     """Towns, traffic, rig and step."""
-    worlds: int = 40
-    """Worlds driven at once; each round has new ones."""
-    steps: int = 150
+    worlds: int = 64
+    """Worlds of a part, driven at once; each round has new ones."""
+    parts: int = 1
+    """Parts of a round; with several ranks each drives its share of them."""
+    steps: int = 160
     """Steps of a round."""
-    rounds: int = 16
+    rounds: int = 9
     """Rounds in all."""
-    round_steps: int = 120
-    """Training steps on each."""
+    round_steps: int = 330
+    """Training steps from one round to the next."""
     keep: int = 12
     """Rounds that are trained on, the newest."""
     expert_halves: float = 2.0
@@ -58,13 +70,26 @@ class LiveConfig:
     seed: int = 0
     """Decides roads, pushes and the order."""
 
+    def __post_init__(self) -> None:
+        counts = ("worlds", "parts", "steps", "rounds", "round_steps", "keep", "batch", "window")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"live.{name} {getattr(self, name)}: must be at least 1")
+        if self.steps < self.window:
+            raise ValueError(f"live.steps {self.steps}: a window alone has {self.window}")
+        if self.expert_halves <= 0:
+            raise ValueError(f"live.expert_halves {self.expert_halves}: must be above 0")
+        for name in ("expert_least", "fresh"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"live.{name} {getattr(self, name)}: must be from 0 to 1")
+
     def expert_share(self, number: int) -> float:
         """The part of the worlds that the expert drives in a round."""
         return max(self.expert_least, 0.5 ** (number / self.expert_halves))
 
-    def seeds(self, number: int) -> list[int]:
-        """The worlds of a round."""
-        first = (self.seed * 9973 + number) * self.worlds
+    def seeds(self, number: int, part: int = 0) -> list[int]:
+        """The worlds of a part of a round."""
+        first = ((self.seed * 9973 + number) * self.parts + part) * self.worlds
         return [TRAINING_SEEDS[(first + i) % len(TRAINING_SEEDS)] for i in range(self.worlds)]
 
 
@@ -77,16 +102,36 @@ class LiveBatch(Batch):
     truth: Truth
     """What the judge said of some candidates."""
 
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> LiveBatch:
+        changed = {name: change(tensor) for name, tensor in self.tensors().items()}
+        return replace(self, **changed, truth=self.truth.each(change))
+
 
 class LiveSource:
-    """Where the trainer gets batches of the student's own drives from."""
+    """Where the trainer gets batches of the student's own drives from.
 
-    def __init__(self, folder: Path, config: LiveConfig, net: NetConfig) -> None:
+    `folder` must be one that all ranks see. Raises `ValueError` where network and world do not fit
+    or the batch cannot be shared out.
+    """
+
+    def __init__(
+        self, folder: Path, config: LiveConfig, net: NetConfig, rank: int = 0, ranks: int = 1
+    ) -> None:
+        if config.batch % ranks:
+            raise ValueError(f"live.batch {config.batch} cannot be shared by {ranks} ranks")
+        rig = config.world.cameras
+        names = tuple(camera.name for camera in rig)
+        sizes = {(camera.width_px, camera.height_px) for camera in rig}
+        if names != net.cameras or sizes != {(net.width_px, net.height_px)}:
+            raise ValueError("live.world.cameras and net differ in names or sizes of cameras")
         self.folder, self.config = Path(folder), config
-        self._vocabulary = Vocabulary(net)
-        self._rounds: dict[int, Round] = {}
-        cameras = config.world.cameras
-        self._lens = torch.from_numpy(lens_rows(cameras, [camera.name for camera in cameras]))
+        self.rank, self.ranks = rank, ranks
+        self._examiner = Examiner(net)
+        self._rounds: dict[int, list[Round]] = {}
+        self._lens = torch.from_numpy(lens_rows(rig, list(names)))
+        facts = json.dumps([asdict(config), asdict(net)], sort_keys=True, default=str)
+        self.fingerprint = digest(facts)
+        """Name of what is driven; equal for equal configurations."""
 
     def __len__(self) -> int:
         return self.config.rounds * self.config.round_steps
@@ -96,34 +141,65 @@ class LiveSource:
         """Training steps between two rounds."""
         return self.config.round_steps
 
-    def follow(self, network: Callable[[], DrivingNet], step: int) -> None:
-        """Drive the round that the step belongs to, unless it is there."""
+    def follow(self, trainee: Callable[[], nn.Module], step: int) -> None:
+        """Drive the round that the step belongs to, unless it is there; every rank must ask.
+
+        Raises `ValueError` where a round has been lost that only older weights could drive.
+        """
         number = min(step // self.config.round_steps, self.config.rounds - 1)
         if number in self._rounds:
             return
-        path = self.folder / f"round-{number:04d}"
-        if not path.exists():
-            driver = NetworkDriver(network()) if number else None
-            world = World(self.config.seeds(number), self.config.world)
-            share = self.config.expert_share(number)
-            write_round(
-                self.folder, path.name,
-                drive_and_label(
-                    world, driver, self.config.steps, self._vocabulary, expert_share=share
-                ),
-            )  # fmt: skip
-        for old in range(max(0, number - self.config.keep + 1), number + 1):
+        first = max(0, number - self.config.keep + 1)
+        missing = [place for old in range(first, number) for place in self._lost(old)]
+        begins = step == number * self.config.round_steps
+        if not begins:
+            missing += self._lost(number)
+        if missing:
+            raise ValueError(
+                f"{missing[0]} is gone and cannot be driven again with the weights of step {step}: "
+                "put it back, or begin anew in another folder"
+            )
+        if begins:
+            self._drive(number, trainee)
+        for old in range(first, number + 1):
             if old not in self._rounds:
-                self._rounds[old] = read_round(self.folder / f"round-{old:04d}")
-        for old in [key for key in self._rounds if key <= number - self.config.keep]:
+                self._rounds[old] = [read_round(place) for place in self._places(old)]
+        for old in [key for key in self._rounds if key < first]:
             del self._rounds[old]
-            shutil.rmtree(self.folder / f"round-{old:04d}", ignore_errors=True)
+        if self.rank == 0:
+            for old in range(first - _SPARE):
+                for place in self._places(old):
+                    shutil.rmtree(place, ignore_errors=True)
+
+    def _places(self, number: int) -> list[Path]:
+        return [self.folder / f"round-{number:04d}-{part:02d}" for part in range(self.config.parts)]
+
+    def _lost(self, number: int) -> list[Path]:
+        return [place for place in self._places(number) if not place.exists()]
+
+    def _drive(self, number: int, trainee: Callable[[], nn.Module]) -> None:
+        """Drive this rank's parts of a round, and wait for the others'."""
+        present = trainee()  # by all ranks, also those with nothing to drive
+        for part, place in enumerate(self._places(number)):
+            if part % self.ranks != self.rank or place.exists():
+                continue
+            driver = None
+            if number:
+                assert isinstance(present, DrivingTrainee), "the live world trains DrivingTrainee"
+                driver = NetworkDriver(copy.deepcopy(present.network))
+            world = World(self.config.seeds(number, part), self.config.world)
+            share = self.config.expert_share(number)
+            instants = drive_and_label(
+                world, driver, self.config.steps, self._examiner, expert_share=share
+            )
+            write_round(self.folder, place.name, instants)
+        while self._lost(number):  # a rank that dies is missed by the launcher
+            time.sleep(_POLL_S)
 
     def batches(self, epoch: int, start_batch: int = 0) -> Iterator[LiveBatch]:
         """The batches of all rounds in order, from `start_batch` on; `follow` comes before each."""
-        del epoch
         for number in range(start_batch, len(self)):
-            yield self._batch(number)
+            yield self._batch(epoch * len(self) + number)
 
     def _batch(self, number: int) -> LiveBatch:
         config = self.config
@@ -134,21 +210,24 @@ class LiveSource:
         picks: list[tuple[Round, int, int]] = []
         while len(picks) < config.batch:
             key = newest if len(picks) < fresh else others[int(rng.integers(len(others)))]
-            drives = self._rounds[key]
+            drives = self._rounds[key][int(rng.integers(config.parts))]
             total, worlds = drives.episode.shape
             step = int(rng.integers(total - config.window + 1))
             world = int(rng.integers(worlds))
             if drives.episode[step, world] == drives.episode[step + config.window - 1, world]:
                 picks.append((drives, step, world))
-        return self._gathered(picks, number)
+        share = config.batch // self.ranks
+        mine = slice(self.rank * share, (self.rank + 1) * share)
+        return self._gathered(picks[mine], number * config.batch + mine.start)
 
-    def _gathered(self, picks: list[tuple[Round, int, int]], number: int) -> LiveBatch:
+    def _gathered(self, picks: list[tuple[Round, int, int]], first_id: int) -> LiveBatch:
         def rows(name: str) -> torch.Tensor:
             t = self.config.window
             return torch.from_numpy(np.stack([getattr(r, name)[s : s + t, w] for r, s, w in picks]))
 
         camera = self.config.world.cameras[0]
         yuv, speed, path = rows("yuv"), rows("speed_mps"), rows("path_m")
+        terms = rows("terms")
         b, t, c = yuv.shape[:3]
         time_s = torch.arange(t, dtype=torch.float64) * self.config.world.step_s
         return LiveBatch(
@@ -164,11 +243,7 @@ class LiveSource:
             path_m=path,
             path_mask=torch.ones(path.shape[:-1], dtype=torch.bool),
             drawn=torch.ones(b, dtype=torch.bool),
-            window_id=torch.arange(number * b, (number + 1) * b),
+            window_id=torch.arange(first_id, first_id + b),
             command=rows("command"),
-            truth=Truth(
-                judged=rows("judged"),
-                terms=rows("terms"),
-                terms_mask=SCORED.expand(*rows("terms").shape),
-            ),
+            truth=Truth(judged=rows("judged"), terms=terms.nan_to_num(), terms_mask=~terms.isnan()),
         )
