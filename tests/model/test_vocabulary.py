@@ -110,3 +110,12 @@ def test_it_covers_what_the_worlds_expert_drives(driven, size):
     candidates = Vocabulary(NetConfig(size=size))(speed_mps).places_m[:, :, 1:8:2]
     nearest = (candidates - places[:, None]).norm(dim=-1).mean(-1).amin(1)
     assert nearest.mean() < 0.25
+
+
+def test_some_candidates_are_those_of_all():
+    vocabulary = Vocabulary(NetConfig())
+    speed = torch.tensor([0.0, 3.0, 11.0])
+    index = torch.randint(len(vocabulary), (3, 9), generator=torch.Generator().manual_seed(0))
+    some, all_taken = vocabulary.some(speed, index), vocabulary(speed).taken(index)
+    for name in ("x_m", "y_m", "yaw_rad", "speed_mps"):
+        assert torch.equal(getattr(some, name), getattr(all_taken, name)), name
