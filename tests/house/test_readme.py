@@ -17,6 +17,10 @@ README = (ROOT / "README.md").read_text()
 SHORTER = {
     "opendojo world drives": ["--seconds", "4"],
     "opendojo train demo": ["--train.steps", "2", "--loader.batch", "4"],
+    "opendojo train town": [
+        *("--train.steps", "2", "--live.rounds", "1", "--live.round-steps", "2"),
+        *("--live.worlds", "2", "--live.steps", "8", "--live.batch", "2"),
+    ],
     "opendojo evaluate --run": ["--roads", "1", "--json"],
     "opendojo drive r": ["--limit-s", "2"],
 }
@@ -59,5 +63,5 @@ def test_commands_run_one_after_another(tmp_path: Path) -> None:
     assert printed.keys() >= SHORTER.keys(), "a command that is made shorter here is gone"
     drivers = json.loads(printed["opendojo evaluate --run"])["drivers"]
     assert {"network", "stop", "expert"} <= drivers.keys()
-    for made in ("frames", "r", "drive.mp4", "w.png"):
+    for made in ("frames", "r", "t", "drive.mp4", "w.png"):
         assert (tmp_path / made).exists()

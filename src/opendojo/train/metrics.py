@@ -145,7 +145,9 @@ def _tensorboard(run_dir: Path, steps_done: int) -> Any:
     try:
         writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter
     except ImportError as error:
-        raise ValueError("train.tensorboard needs its package: pip install tensorboard") from error
+        raise ValueError(
+            "train.tensorboard needs its package: pip install 'opendojo[track]'"
+        ) from error
     return writer(str(run_dir / "tensorboard"), purge_step=steps_done + 1)
 
 
