@@ -3,7 +3,8 @@
 DAgger (Ross, Gordon and Bagnell, AISTATS 2011): the network meets the states its own mistakes lead
 to, and the expert, who sees the world's insides, says what it would do there. In some worlds the
 expert drives, pushed off its way now and then; a world whose drive has ended is put back to its
-start and the expert drives on, so that no picture is drawn for nothing.
+start, and the other of the two drives on. The network's memory of the drive before fades within
+0.7 s of the new one; batches hold no window that spans both.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def drive_and_label(
     mine = (torch.arange(n, dtype=torch.float64) * _GOLDEN) % 1.0 < 1.0 - expert_share
     if driver is None:
         mine.zero_()
+    both = driver is not None and expert_share < 1.0
     episode, stood_s = torch.zeros(n, dtype=torch.int64), torch.zeros(n)
     for step in range(steps):
         pictures = world.render()
@@ -113,4 +115,6 @@ def drive_and_label(
         over = over | (stood_s > _STUCK_S)
         if bool(over.any()):
             world.reset(over)
-            episode, mine, stood_s = episode + over, mine & ~over, torch.where(over, 0.0, stood_s)
+            episode, stood_s = episode + over, torch.where(over, 0.0, stood_s)
+            if both:
+                mine = mine ^ over
