@@ -19,6 +19,7 @@ from opendojo.evaluate import Driver, Observation
 from opendojo.evaluate.closed_loop import packed
 from opendojo.evaluate.floors import in_vehicle_axes
 from opendojo.model.sizes import SUB_SCORES
+from opendojo.recipes.live.around import Surveyor
 from opendojo.recipes.live.exam import JUDGED, Examiner
 from opendojo.world import World
 from opendojo.world.judge_terms import STEP_S
@@ -52,6 +53,14 @@ class Instant:
     """int64 [n, m]: numbers of candidates."""
     terms: Tensor
     """float32 [n, m, s]: their sub-scores; not a number where the judge was not asked."""
+    occupancy: Tensor
+    """bool [n, 2, gy, gx]: as `around.Around`, and so are the next."""
+    road: Tensor
+    """bool [n, 3, gy, gx]."""
+    agents: Tensor
+    """float32 [n, a, 6]."""
+    agents_mask: Tensor
+    """bool [n, a]."""
 
 
 def expert_path(world: World, choice: Choice, times_s: Tensor) -> Tensor:
@@ -68,6 +77,7 @@ def drive_and_label(
     driver: Driver | None,
     steps: int,
     examiner: Examiner,
+    surveyor: Surveyor,
     *,
     expert_share: float,
 ) -> Iterator[Instant]:
@@ -93,10 +103,12 @@ def drive_and_label(
         judged, terms = unasked, unknown
         if step % _ASKED_EVERY == 0:
             judged, terms = examiner.judged(world, choice, path_m, step)
+        around = surveyor.around(world)
         yield Instant(
             yuv=pictures.flatten(2), speed_mps=world.speed_mps.clone(), command=world.command + 1,
             episode=episode.clone(), path_m=path_m,
-            judged=judged, terms=terms,
+            judged=judged, terms=terms, occupancy=around.occupancy, road=around.road,
+            agents=around.agents, agents_mask=around.agents_mask,
         )  # fmt: skip
         speeds = world.speed_mps.tolist()
         push = [one.at(step, speed) for one, speed in zip(pushes, speeds, strict=True)]
