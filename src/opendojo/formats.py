@@ -159,7 +159,7 @@ class Precision:
 
 
 def element(name: str, *, bias: int | None = None) -> Format:
-    """A format of single numbers; raises `ValueError` for an unknown name or a bias out of range."""
+    """A format of single numbers; `ValueError` for an unknown name or a bias out of range."""
     table = _table()["element"]
     facts = dict(_named(table, name, "format"))
     if "like" in facts:
@@ -175,6 +175,7 @@ def block(name: str) -> BlockFormat:
     return BlockFormat(name=name, element=element(facts.pop("element")), **facts)
 
 
+@functools.cache
 def precision(name: str) -> Precision:
     """What a precision of training means; raises `ValueError` for an unknown name."""
     facts = dict(_named(_table()["precision"], name, "precision"))
