@@ -131,6 +131,8 @@ class BlockFormat:
     """Elements that share a scale."""
     scale: Literal["e8m0", "e4m3"]
     """Code of a scale: a power of two, or an FP8 number under one float32 per tensor."""
+    scale_format: Format | None = None
+    """Format of scales; None where they are powers of two."""
     source: str = ""
     """Where the definition is printed."""
 
@@ -172,7 +174,9 @@ def element(name: str, *, bias: int | None = None) -> Format:
 def block(name: str) -> BlockFormat:
     """A format of blocks; raises `ValueError` for an unknown name."""
     facts = dict(_named(_table()["block"], name, "block format"))
-    return BlockFormat(name=name, element=element(facts.pop("element")), **facts)
+    inside = element(facts.pop("element"))
+    scale = element("fp8_e4m3") if facts["scale"] == "e4m3" else None
+    return BlockFormat(name=name, element=inside, scale_format=scale, **facts)
 
 
 @functools.cache

@@ -39,7 +39,7 @@ ROAD = FakeRoad(count=3, batch=2, cameras=1, width_px=32, height_px=32)
 
 
 def losses(run_dir):
-    return [row["losses"]["total"] for row in read_metrics(run_dir / "metrics.jsonl")]
+    return [row["loss_total"] for row in read_metrics(run_dir / "metrics.jsonl")]
 
 
 def test_a_precision_is_one_of_the_table():

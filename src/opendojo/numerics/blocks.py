@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from opendojo.formats import BlockFormat, Format, element
+from opendojo.formats import BlockFormat, Format
 from opendojo.numerics.draws import Key
 from opendojo.numerics.quantise import Rounding, decode, encode, quantise
 
@@ -106,12 +106,12 @@ def _scales(rows: Tensor, chosen: BlockFormat) -> tuple[Tensor, Tensor, Tensor]:
     amax = rows.abs().amax(-1)  # a NaN is the largest of all
     bad = ~amax.isfinite()
     whole = torch.ones((), device=rows.device)
-    if chosen.scale == "e8m0":
+    narrow = chosen.scale_format
+    if narrow is None:
         exponent = (amax.view(torch.int32) >> _PLACES) - chosen.element.exponent_high
         code = exponent.clamp(0, 254)  # of the scale, whose bias is 127 as well
         code = torch.where(bad, _NAN_SCALE, code).to(torch.uint8)
     else:
-        narrow = element("fp8_e4m3")
         top = torch.where(bad, 0.0, amax).amax() if amax.numel() else whole * 0
         found = top / (narrow.largest * chosen.element.largest)
         whole = torch.where(found > 0, found, whole)
@@ -121,8 +121,8 @@ def _scales(rows: Tensor, chosen: BlockFormat) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _scale_values(code: Tensor, whole: Tensor, chosen: BlockFormat) -> Tensor:
-    if chosen.scale == "e4m3":
-        return decode(code, element("fp8_e4m3")) * whole
+    if chosen.scale_format is not None:
+        return decode(code, chosen.scale_format) * whole
     wide = code.to(torch.int32)
     bits = torch.where(wide == 0, 1 << (_PLACES - 1), wide << _PLACES)
     bits = torch.where(wide == _NAN_SCALE, 0x7FC00000, bits)

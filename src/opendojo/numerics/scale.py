@@ -79,7 +79,10 @@ def shift_of(amax: Tensor, chosen: Format) -> Tensor:
     Within what the format's bias allows; 0 where `amax` is 0, the greatest where it is no number.
     Compares bits: those of positive float32 numbers are in the numbers' order.
     """
-    top = torch.tensor(chosen.largest, dtype=torch.float32).view(torch.int32).item()
+    mantissa = chosen.largest_code & ((1 << chosen.mantissa_bits) - 1)
+    top = ((chosen.exponent_high + _BIAS) << _PLACES) | (
+        mantissa << (_PLACES - chosen.mantissa_bits)
+    )
     shift = -((top - amax.to(torch.float32).view(torch.int32)) >> _PLACES)
     low, high = -_FARTHEST, _FARTHEST
     if chosen.biases[0] < chosen.biases[1]:
