@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable
 from typing import Literal
 
@@ -16,8 +18,11 @@ __all__ = ["Rounding", "code_dtype", "decode", "encode", "pack", "quantise", "un
 
 Rounding = Literal["nearest", "stochastic"]
 
-_BLOCK = 1 << 16
-"""Elements at a time on a processor: a few arrays of them fit its second cache."""
+_BLOCK = 3 << 13
+"""Elements at a time on a processor: a few arrays of them fit its second cache, and operators do
+not share so few out among threads."""
+_WORTH_A_THREAD = 1 << 18
+"""Elements for which a thread is begun."""
 _LONG = 1 << 30
 """Elements at a time elsewhere."""
 _FLOATS = (torch.float32, torch.bfloat16, torch.float16)
@@ -164,16 +169,51 @@ def _by_blocks(
     key: Key | None,
     work: Callable[[Tensor, Tensor | None], Tensor],
 ) -> None:
-    size = _BLOCK if plain.device.type == "cpu" else _LONG
-    begin = 0
-    while begin < plain.numel():
-        end = min(begin + size, plain.numel())
-        if key is not None:  # places of one block share their high word
-            end = min(end, begin + 2**32 - (first + begin) % 2**32)
-        part = plain[begin:end].to(torch.float32)
-        draw = None if key is None else draws(first + begin, end - begin, key, plain.device)
-        result[begin:end] = work(part, draw)
-        begin = end
+    """Work on one block after the other, on a processor by as many threads as operators have.
+
+    Blocks are below the size from which an operator shares itself out among threads: meeting after
+    each of a dozen short operators would cost more than they take.
+    """
+    count, parts = plain.numel(), 1
+    size = _LONG
+    if plain.device.type == "cpu":
+        size = _BLOCK
+        parts = max(1, min(torch.get_num_threads(), count // _WORTH_A_THREAD))
+
+    def go(begin: int, stop: int) -> None:
+        while begin < stop:
+            end = min(begin + size, stop)
+            if key is not None:  # places of one block share their high word
+                end = min(end, begin + 2**32 - (first + begin) % 2**32)
+            part = plain[begin:end].to(torch.float32)
+            draw = None if key is None else draws(first + begin, end - begin, key, plain.device)
+            result[begin:end] = work(part, draw)
+            begin = end
+
+    bounds = [count * k // parts for k in range(parts + 1)]
+    _together([lambda a=a, b=b: go(a, b) for a, b in itertools.pairwise(bounds)])
+
+
+def _together(works: list[Callable[[], None]]) -> None:
+    """Do all at once, the last of them here; raises what one of them raised."""
+    inference = torch.is_inference_mode_enabled()  # a thread of its own does not know
+    errors: list[BaseException] = []
+
+    def guarded(one: Callable[[], None]) -> None:
+        try:
+            with torch.inference_mode(inference):
+                one()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(one,)) for one in works[:-1]]
+    for thread in threads:
+        thread.start()
+    works[-1]()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def _work_dtype(chosen: Format) -> torch.dtype:
