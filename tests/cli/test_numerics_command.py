@@ -35,7 +35,7 @@ def test_a_format_is_shown_with_its_gaps_and_drawn(
     assert (document["largest"], document["least"]) == (30.0, 2.0**-13)
     assert sum(row["numbers"] for row in document["gaps"]) == 127
     with Image.open(picture) as drawn:
-        assert drawn.width > 600 and len(set(drawn.convert("RGB").getdata())) > 10
+        assert drawn.width > 600 and len(drawn.convert("RGB").getcolors(1 << 20) or ()) > 10
     one_nan = told(capsys, "show", "fp8_e4m3")
     assert one_nan["gaps"][-1] == {"from": 256.0, "gap": 32.0, "numbers": 7}
 
@@ -61,7 +61,9 @@ def test_a_run_is_swept_by_layer(
     assert len(document["weights"]) == len(document["gradients"]) > 5
     for row in document["weights"]:
         errors = {name: losses["error"] for name, losses in row["losses"].items()}
-        assert errors["bf16"] < errors["cfloat8_1_4_3"] < 0.05
+        zero = set(errors.values()) == {0.0}  # a layer that begins at 0
+        assert zero or errors["bf16"] < errors["cfloat8_1_4_3"] < errors["mxfp4"]
+        assert errors["cfloat8_1_4_3"] < 0.05
         assert row["recommended"] in ("cfloat8_1_4_3", "mxfp4")
     assert len(set(document["cfloat8_biases"].values())) <= 2
     assert main(["numerics", "sweep", str(tmp_path / "none")]) == 2
