@@ -128,7 +128,7 @@ def test_sums_in_bfloat16_take_only_what_bfloat16_has():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # Dynamo
 @pytest.mark.parametrize("name", ["cfloat8", "mxfp8", "nvfp4"])
 def test_a_compiled_network_gives_the_same_gradients(name):
     network = made()

@@ -119,7 +119,7 @@ def test_every_precision_learns(name):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # Dynamo
 def test_compiled_it_learns_the_same(tmp_path):
     train(tmp_path / "plain", NET, ROAD, CONFIG)
     train(tmp_path / "compiled", NET, ROAD, dataclasses.replace(CONFIG, compile=True))
