@@ -6,9 +6,25 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from opendojo.formats import Precision, precision
 from opendojo.model import LossConfig
 
 __all__ = ["OptimConfig", "TrainConfig"]
+
+
+PrecisionName = Literal[
+    "fp32",
+    "bf16",
+    "tf32",
+    "cfloat8",
+    "cfloat16",
+    "fp8",
+    "mxfp8",
+    "mxfp6",
+    "mxfp4",
+    "nvfp4",
+]
+"""fp32, bf16, and the precisions of formats.toml."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +83,12 @@ class TrainConfig:
     """What each loss of the driving network counts; other networks weigh their own."""
     accumulate: int = 1
     """Parts into which each batch is cut, one after the other: less memory, the same gradient."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the forward pass under autocast; weights and optimizer stay float32."""
+    precision: PrecisionName = "fp32"
+    """bf16 runs the forward pass under autocast. The others quantise weights, activations and
+    gradients of linear and convolution layers, as formats.toml has it. Weights and optimizer stay
+    float32."""
+    sums: Literal["fp32", "bf16"] = "fp32"
+    """What products of quantised layers are summed in."""
     compile: bool = False
     """Run the trainee's forward pass through `torch.compile`."""
     device: str = "auto"
@@ -100,7 +120,21 @@ class TrainConfig:
             raise ValueError(f"keep {self.keep}: at least 2, so that a damaged one can be replaced")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads {self.threads}: must be at least 1")
-        if self.precision not in ("fp32", "bf16") or self.parallel not in ("ddp", "fsdp"):
-            raise ValueError("precision is fp32 or bf16, parallel is ddp or fsdp")
+        if self.precision not in ("fp32", "bf16"):
+            precision(self.precision)  # says which there are
+        if self.sums not in ("fp32", "bf16") or self.parallel not in ("ddp", "fsdp"):
+            raise ValueError("sums is fp32 or bf16, parallel is ddp or fsdp")
         if self.spike is not None and not self.spike > 0:
             raise ValueError(f"spike {self.spike}: must be above 0, or None")
+
+    @property
+    def formats(self) -> Precision | None:
+        """Formats of quantised layers; None where no layer is quantised."""
+        return None if self.precision in ("fp32", "bf16") else precision(self.precision)
+
+    @property
+    def arithmetic(self) -> Literal["fp32", "bf16"]:
+        """What matrix products are computed in."""
+        if self.precision in ("fp32", "bf16"):
+            return "bf16" if self.precision == "bf16" else "fp32"
+        return self.sums
