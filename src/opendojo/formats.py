@@ -156,8 +156,17 @@ class Precision:
     """Format of the gradient of a layer's output."""
     gradient_rounding: Literal["nearest", "stochastic"] = "nearest"
     """How gradients are rounded; weights and activations go to the nearest."""
-    scaling: Literal["none", "tensor", "block"] = "tensor"
-    """What shares a scale: nothing has one, a tensor (a bias of its own), or a block."""
+    scaling: Literal["none", "tensor", "channel", "history", "block"] = "tensor"
+    """What shares a scale: nothing has one, a tensor (a bias of its own), each output channel of a
+    weight and whole tensors else, a tensor and the steps before it, or a block."""
+
+    def scaled(self, scaling: Literal["tensor", "channel", "history"]) -> Precision:
+        """The same with another scaling; `ValueError` where numbers have no scale or blocks one."""
+        if self.scaling in ("none", "block"):
+            raise ValueError(
+                f"precision {self.name}: its scaling is {self.scaling}, which cannot be {scaling}"
+            )
+        return replace(self, scaling=scaling)
 
 
 def element(name: str, *, bias: int | None = None) -> Format:

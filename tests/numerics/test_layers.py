@@ -10,6 +10,7 @@ from torch import nn
 from opendojo.formats import names, precision
 from opendojo.numerics import convert, remains_of, reseed
 from opendojo.numerics.draws import key_of, keys_from
+from opendojo.numerics.layers import HISTORY
 
 
 def made(seed=0):
@@ -112,6 +113,43 @@ def test_stochastic_gradients_are_right_in_the_mean():
     nearest = remains_of(dy, told.gradients).T.double() @ remains_of(x, told.activations).double()
     assert (error[3:] < 0.03).all()
     assert ((nearest - exact).norm(dim=1) / exact.norm(dim=1))[3:].max() > 2 * error[3:].max()
+
+
+def test_history_scales_by_what_came_before():
+    told = precision("fp8").scaled("history")
+    layer = nn.Linear(8, 4, bias=False)
+    convert(layer, told)
+    small, large = torch.rand(3, 8), 1000 * torch.rand(3, 8)
+    small[0, 0], large[0, 0] = 1.0, 1000.0
+    inputs = [small, large, small]
+    known = [1.0, 1.0, 1000.0]  # its own, then the largest of those before
+    weight = layer.weight.detach()
+    wq = remains_of(weight, told.weights)
+    for x, amax in zip(inputs, known, strict=True):
+        xq = remains_of(x, told.activations, amax=torch.tensor(amax))
+        assert torch.equal(layer(x), F.linear(xq, wq))
+    assert layer.numerics_amax[1, -3:].tolist() == [1.0, 1000.0, 1.0]
+    layer(small).backward(torch.full((3, 4), 3.0))
+    assert layer.numerics_amax[2, -1] == 3.0
+    before = layer.numerics_amax.clone()
+    layer.eval()(large)
+    assert torch.equal(layer.numerics_amax, before), "looking on does not count"
+    for _ in range(HISTORY):
+        layer.train()(small)
+    assert layer.numerics_amax[1].max() == 1.0, "old steps are forgotten"
+
+
+def test_each_channel_of_a_weight_has_a_scale_of_its_own():
+    told = precision("cfloat8").scaled("channel")
+    layer = nn.Conv2d(3, 4, 1, bias=False)
+    with torch.no_grad():
+        layer.weight *= torch.tensor([1e-6, 1e-3, 1.0, 1e3]).view(4, 1, 1, 1)
+    convert(layer, told)
+    x = torch.randn(2, 3, 5, 5)
+    xq = remains_of(x, told.activations)
+    rows = [remains_of(row, told.weights) for row in layer.weight.detach()]
+    assert torch.equal(layer(x), F.conv2d(xq, torch.stack(rows)))
+    assert (layer(x).abs().amax((0, 2, 3)) > 0).all(), "small channels do not vanish"
 
 
 def test_sums_in_bfloat16_take_only_what_bfloat16_has():

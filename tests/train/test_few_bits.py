@@ -118,6 +118,29 @@ def test_every_precision_learns(name):
     assert sum(found[-10:]) / 10 < (0.02 if bits > 6.5 else 0.1) * found[0]
 
 
+@pytest.mark.parametrize("scaling", ["channel", "history"])
+def test_other_scalings_learn_and_resume_to_the_same_bits(tmp_path, scaling):
+    config = dataclasses.replace(CONFIG, scaling=scaling)
+    whole = train(tmp_path / "whole", NET, ROAD, config)
+    own = train(tmp_path / "own", NET, ROAD, CONFIG)
+    assert whole.digest != own.digest
+    assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "own"), rel=0.1)
+    seen = []
+    parts = tmp_path / "parts"
+    train(parts, NET, ROAD, config, on_step=seen.append, stop=lambda: len(seen) == 4)
+    assert train(parts, NET, ROAD, config).digest == whole.digest
+    assert not [name for name in load_network(parts).state_dict() if "numerics" in name]
+
+
+def test_scalings_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="precision mxfp8: its scaling is block"):
+        TrainConfig(precision="mxfp8", scaling="channel")
+    with pytest.raises(ValueError, match="bf16 has no scales"):
+        TrainConfig(precision="bf16", scaling="history")
+    with pytest.raises(ValueError, match="cannot be compiled"):
+        TrainConfig(precision="cfloat8", scaling="history", compile=True)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # Dynamo
 def test_compiled_it_learns_the_same(tmp_path):

@@ -89,6 +89,9 @@ class TrainConfig:
     float32."""
     sums: Literal["fp32", "bf16"] = "fp32"
     """What products of quantised layers are summed in."""
+    scaling: Literal["own", "tensor", "channel", "history"] = "own"
+    """What shares a scale in quantised layers: as formats.toml has it; a tensor of this step; each
+    output channel of a weight; a tensor of the last 16 steps, known before this one."""
     compile: bool = False
     """Run the trainee's forward pass through `torch.compile`."""
     device: str = "auto"
@@ -121,7 +124,11 @@ class TrainConfig:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads {self.threads}: must be at least 1")
         if self.precision not in ("fp32", "bf16"):
-            precision(self.precision)  # says which there are
+            assert self.formats is not None  # or it has said which there are
+        elif self.scaling != "own":
+            raise ValueError(f"scaling {self.scaling}: precision {self.precision} has no scales")
+        if self.scaling == "history" and self.compile:
+            raise ValueError("scaling history writes on the way back: it cannot be compiled")
         if self.sums not in ("fp32", "bf16") or self.parallel not in ("ddp", "fsdp"):
             raise ValueError("sums is fp32 or bf16, parallel is ddp or fsdp")
         if self.spike is not None and not self.spike > 0:
@@ -130,7 +137,10 @@ class TrainConfig:
     @property
     def formats(self) -> Precision | None:
         """Formats of quantised layers; None where no layer is quantised."""
-        return None if self.precision in ("fp32", "bf16") else precision(self.precision)
+        if self.precision in ("fp32", "bf16"):
+            return None
+        chosen = precision(self.precision)
+        return chosen if self.scaling == "own" else chosen.scaled(self.scaling)
 
     @property
     def arithmetic(self) -> Literal["fp32", "bf16"]:
