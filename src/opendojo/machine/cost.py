@@ -1,0 +1,219 @@
+"""Step time of a training job from its shape, its layout and its chips, many jobs in one call.
+
+All inputs are arrays of one length (jobs, or layouts of one job), so a search costs a few numpy
+operations a layout. The parts of a step: matrix products (rate of the format, tiles of 128),
+attention, traffic of activations, launches, tensor-parallel and expert exchange, the pipeline's
+bubble [Narayanan 2021, section 2.2], exchange of gradients or of sharded weights, the optimizer.
+What hardware alone does not say is in named factors, fitted by `opendojo.machine.calibration`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from opendojo.machine.runs import Run
+
+__all__ = ["FACTORS", "Jobs", "jobs_of", "peak_flops_per_s", "step_parts_s"]
+
+Array = np.ndarray
+# Until chip files are here: dense rates in 1e12 flop/s (fp32, tf32 or fp32, bf16, fp8, fp4), memory,
+# link and NIC in 1e9 byte/s of one direction, chips in a node, launch in 1e-6 s, generation.
+_CHIPS: dict[str, tuple[float, float, float, float, float, float, float, float, int, float, str]] = {
+    "V100": (15.7, 15.7, 125, 125, 125, 900, 150, 6.25, 8, 6, "volta"),
+    "A100-40GB": (19.5, 156, 312, 312, 312, 1555, 300, 25, 8, 5, "ampere"),
+    "A100": (19.5, 156, 312, 312, 312, 2039, 300, 25, 8, 5, "ampere"),
+    "RTX 3090": (35.6, 35.6, 71, 71, 71, 936, 16, 8, 1, 5, "ampere"),
+    "L40S": (91, 183, 362, 733, 733, 864, 32, 12.5, 4, 4, "ada"),
+    "H100-96GB": (60, 450, 900, 1800, 1800, 2400, 450, 50, 8, 4, "hopper"),
+    "H100": (67, 495, 989, 1979, 1979, 3350, 450, 50, 8, 4, "hopper"),
+    "H200-NVL": (60, 418, 836, 1671, 1671, 4800, 450, 50, 4, 4, "hopper"),
+    "H200": (67, 495, 989, 1979, 1979, 4800, 450, 50, 8, 4, "hopper"),
+    "GB200": (80, 1250, 2500, 5000, 10000, 8000, 900, 50, 64, 4, "blackwell"),
+    "B200": (75, 1125, 2250, 4500, 9000, 8000, 900, 50, 8, 4, "blackwell"),
+    "GB300": (77, 1250, 2500, 5000, 15000, 8000, 900, 100, 64, 4, "blackwell"),
+    "B300": (75, 1125, 2250, 4500, 14000, 8000, 900, 100, 8, 4, "blackwell"),
+    "MI300X": (163, 653, 1307, 2614, 2614, 5300, 448, 50, 8, 6, "cdna"),
+    "Gaudi 2": (14, 108, 432, 865, 865, 2450, 262, 37, 8, 6, "gaudi"),
+    "Gaudi": (14, 108, 432, 865, 865, 2450, 262, 37, 8, 6, "gaudi"),
+    "TPU v4": (275, 275, 275, 275, 275, 1228, 150, 150, 4096, 2, "tpu"),
+    "TPU v5e": (197, 197, 197, 197, 197, 819, 100, 100, 256, 2, "tpu"),
+    "TPU v5p": (459, 459, 459, 459, 459, 2765, 300, 300, 4096, 2, "tpu"),
+    "TPU v6e": (918, 918, 918, 918, 918, 1640, 200, 200, 256, 2, "tpu"),
+    "TPU7x": (2307, 2307, 2307, 4614, 4614, 7380, 600, 600, 4096, 2, "tpu"),
+}  # fmt: skip
+_COLUMN = {"fp32": 0, "tf32": 1, "bf16": 2, "fp8": 3, "fp4": 4}
+
+FACTORS: dict[str, tuple[float, float]] = {
+    "matrix": (0.70, 0.3), "attention": (0.40, 0.4), "memory": (0.75, 0.3), "link": (0.65, 0.4),
+    "nic": (0.65, 0.4), "elementwise": (1.0, 0.5), "launches": (1.0, 0.7), "unfused": (1.0, 0.6),
+    "exposed": (0.4, 0.6), "expert_exchange": (1.0, 0.7), "straggle": (0.012, 0.8),
+    "conv_traffic": (1.0, 0.5), "conv_rate": (0.6, 0.3), "fixed_ms": (1.0, 1.0),
+    "expert_rate": (0.6, 0.4), "cast": (1.0, 0.7), "lora": (1.0, 0.3), "host": (2.5, 0.5),
+}  # fmt: skip
+"""Default of each factor of the software, and the spread of its logarithm before any fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """Jobs as arrays; `values` by name as in `opendojo.machine.runs`, missing ones 0."""
+
+    values: Mapping[str, Array]
+    groups: Mapping[str, Array]
+    """Rate factors: 1 where the job belongs to the group named."""
+
+
+def _chip(name: str) -> tuple:
+    found = [key for key in _CHIPS if name.startswith(key)]
+    if not found:
+        raise ValueError(f"no chip {name!r}: known are {', '.join(sorted(_CHIPS))}")
+    return _CHIPS[max(found, key=len)]
+
+
+def peak_flops_per_s(chip: str, form: str) -> float:
+    """Dense rate of a chip in a format, in flop/s."""
+    return _chip(chip)[_COLUMN[form]] * 1e12
+
+
+def jobs_of(runs: Sequence[Run]) -> Jobs:
+    """Runs as arrays; the groups are generation with format, stack, kind, and chip."""
+    names = sorted({name for run in runs for name in run.values})
+    values = {n: np.array([run.values.get(n, 0.0) for run in runs]) for n in names}
+    for name in ("macs", "elements", "kernels", "hidden", "seq", "width", "layers", "active", "topk",
+                 "vocab", "lora", "causal"):  # fmt: skip
+        values.setdefault(name, np.zeros(len(runs)))
+    chips = [_chip(run.chip) for run in runs]
+    values["peak"] = np.array([peak_flops_per_s(run.chip, run.format) for run in runs])
+    values["peak16"] = np.array([peak_flops_per_s(run.chip, _half(run.format)) for run in runs])
+    for i, name in enumerate(("memory_rate", "link_rate", "nic_rate")):
+        values[name] = np.array([c[5 + i] * 1e9 for c in chips])
+    values["nic_rate"] = np.where(values["nic"] > 0, values["nic"], values["nic_rate"])
+    values["node"] = np.array([float(c[8]) for c in chips])
+    values["launch_s"] = np.array([c[9] * 1e-6 for c in chips])
+    values["count"] = np.array([float(run.count) for run in runs])
+    values["bytes"] = np.array([4.0 if r.format in ("fp32", "tf32") else 2.0 for r in runs])
+    values["narrow"] = np.array([float(r.format in ("fp8", "fp4")) for r in runs])
+    groups: dict[str, Array] = {}
+    for run_i, (run, chip) in enumerate(zip(runs, chips, strict=True)):
+        for key in _groups(run, chip[10]):
+            groups.setdefault(key, np.zeros(len(runs)))[run_i] = 1.0
+    return Jobs(values, groups)
+
+
+def _half(form: str) -> str:
+    return "bf16" if form in ("fp8", "fp4") else form
+
+
+def _groups(run: Run, generation: str) -> list[str]:
+    family = "vision" if run.kind == "vision" else "language"
+    return [f"{generation} {run.format}", f"{run.stack} {family}", f"{generation} {family}",
+            f"{run.stack} {run.kind} {run.format}", f"chip {run.chip}",
+            f"{run.stack} {run.year}"]  # fmt: skip
+
+
+def step_parts_s(jobs: Jobs, factor: Mapping[str, float]) -> dict[str, Array]:
+    """Seconds of each part of a step; their sum is the step.
+
+    `factor` holds the factors of FACTORS and any "group" ones: a group's logarithm slows the whole.
+    """
+    v = jobs.values
+    vision = v["macs"] > 0
+    parts = _language(v, factor)
+    for name, seconds in _vision(v, factor).items():
+        parts[name] = np.where(vision, seconds, parts.get(name, 0.0))
+    for name in parts.keys() - {"products", "traffic", "launches"}:
+        parts[name] = np.where(vision, 0.0, parts[name])
+    parts["exchange"] = _exchange_s(v, factor, sum(parts.values()))
+    shard = v["tp"] * v["pp"] * np.where((v["fsdp"] > 0) | vision, v["dp"], np.minimum(v["dp"], 8))
+    parts["optimizer"] = (
+        v["parameters"] * np.where(v["lora"] > 0, 0.01, 1.0) * 20
+        / np.maximum(shard, 1) / (v["memory_rate"] * factor["memory"])
+    )  # fmt: skip
+    parts["fixed"] = np.full_like(v["tp"], 1e-3 * factor["fixed_ms"])
+    slow = 1 + factor["straggle"] * np.log2(np.maximum(v["count"], 1))
+    log_group = sum((f * factor.get(g, 0.0) for g, f in jobs.groups.items()), np.zeros_like(slow))
+    scale = slow * np.exp(log_group) * np.where(v["videoraw"] > 0, factor["host"], 1.0)
+    return {name: seconds * scale for name, seconds in parts.items()}
+
+
+def _language(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array]:
+    moe = v["topk"] > 0
+    tokens = v["mb"] * v["seq"] / v["cp"]
+    passes = np.where(v["lora"] > 0, 2.0 * f["lora"], 3.0) + v["full"]
+    split = v["tp"] * v["pp"]
+    head = 2 * v["vocab"] * v["hidden"]
+    body = np.maximum(2 * v["active"] - head, v["active"])
+    rate = v["peak"] * f["matrix"] * np.where(moe, f["expert_rate"], 1.0)
+    tile = _tile(v["hidden"] / v["tp"]) * _tile(v["hidden"])
+    products = tokens * passes * body / split / rate * tile
+    products += tokens * 3 * head / v["tp"] / v["pp"] / (v["peak16"] * f["matrix"])
+    attended = (
+        4 * v["layers"] * v["width"] * v["seq"] * np.where(v["causal"] * v["flash"], 0.5, 1.0)
+    )
+    redone = v["selective"] + v["full"]
+    attention = tokens * attended * (3.5 + redone) / split / (v["peak16"] * f["attention"])
+    heads = np.maximum(v["width"] / 128, 1)
+    unfused = np.where(v["flash"] > 0, 0, 1) * tokens * v["seq"] * heads * v["layers"]
+    wide = 34 + 10 * v["narrow"] * f["cast"] + 12 * np.sqrt(v["topk"])
+    traffic = tokens * v["hidden"] * v["layers"] * wide * passes * f["elementwise"]
+    traffic = traffic + unfused * 10 * (3 + redone) * f["unfused"]
+    weights = v["parameters"] * v["bytes"] * 4 / np.maximum(v["ep"], 1)
+    traffic = (traffic + weights) / split / (v["memory_rate"] * f["memory"])
+    kernels = (
+        v["layers"] * np.where(moe, 40, 20) * passes / v["pp"] * np.where(v["flash"] > 0, 0.6, 1)
+    )
+    launches = kernels * v["launch_s"] * f["launches"]
+    wire = np.where(v["tp"] > v["node"], v["nic_rate"] * f["nic"], v["link_rate"] * f["link"])
+    moved = tokens * v["hidden"] * 2 * v["layers"] / v["pp"]
+    tensor = _all_reduce(v, f, moved * 2 * (2 + v["full"]))
+    spread = np.where(v["ep"] > v["node"], v["nic_rate"] * f["nic"], v["link_rate"] * f["link"])
+    expert = moved / v["tp"] * np.minimum(v["topk"], v["ep"]) * 4 * f["expert_exchange"]
+    expert = np.where(moe & (v["ep"] > 1), expert / spread, 0.0)
+    ring = np.where(v["cp"] > 1, 0.3 * moved / v["tp"] * 2 / wire, 0.0)
+    one = {"products": products, "attention": attention, "traffic": traffic, "launches": launches,
+           "tensor": tensor, "expert": expert, "ring": ring}  # fmt: skip
+    bubble = (v["pp"] - 1) / v["vp"]
+    whole = sum(one.values())
+    parts = {name: seconds * v["accumulate"] for name, seconds in one.items()}
+    parts["bubble"] = bubble * whole
+    return parts
+
+
+def _all_reduce(v: Mapping[str, Array], f: Mapping[str, float], size: Array) -> Array:
+    """Seconds of an all-reduce over the tensor axis: in the node, then each chip's share between."""
+    inside = np.minimum(v["tp"], v["node"])
+    nodes = np.maximum(v["tp"] / v["node"], 1)
+    seconds = 2 * (inside - 1) / inside * size / (v["link_rate"] * f["link"])
+    return seconds + 2 * (nodes - 1) / nodes * size / inside / (v["nic_rate"] * f["nic"])
+
+
+def _tile(size: Array) -> Array:
+    """Work done over work asked for: whole tiles of 128; far worse where 8 does not divide."""
+    size = np.maximum(size, 1.0)
+    return np.ceil(size / 128) * 128 / size
+
+
+def _vision(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array]:
+    rate = v["peak"] * f["conv_rate"]
+    traffic = v["elements"] * v["bytes"] * 14 * f["conv_traffic"] / (v["memory_rate"] * f["memory"])
+    steps = v["accumulate"]
+    kernels = v.get("kernels", 0.0) * 3.5 * v["launch_s"] * f["launches"]
+    return {
+        "products": v["mb"] * v["macs"] * 6 / rate * steps,
+        "traffic": v["mb"] * traffic * steps,
+        "launches": kernels * steps,
+    }
+
+
+def _exchange_s(v: Mapping[str, Array], f: Mapping[str, float], busy_s: Array) -> Array:
+    held = v["parameters"] * np.where(v["lora"] > 0, 0.003, 1.0) / v["tp"] / v["pp"]
+    ring = (v["dp"] - 1) / v["dp"]
+    nodes = v["count"] > v["node"]
+    wire = np.where(nodes, v["nic_rate"] * f["nic"], v["link_rate"] * f["link"])
+    size = np.where(v["fsdp"] > 0, (2 * v["accumulate"] + 1) * 2, 2 * np.maximum(v["bytes"], 2))
+    seconds = held * size * ring / wire
+    local = np.where(nodes & (v["tp"] < v["node"]), np.minimum(v["node"] / v["tp"], v["dp"]), 1.0)
+    seconds = np.where(v["fsdp"] > 0, seconds, seconds / np.minimum(local, 8.0))
+    return np.maximum(seconds - 0.6 * busy_s, f["exposed"] * seconds * 0.5)
