@@ -82,7 +82,7 @@ def jobs_of(runs: Sequence[Run]) -> Jobs:
     names = sorted({name for run in runs for name in run.values})
     values = {n: np.array([run.values.get(n, 0.0) for run in runs]) for n in names}
     for name in ("macs", "elements", "kernels", "hidden", "seq", "width", "layers", "active", "topk",
-                 "vocab", "lora", "causal"):  # fmt: skip
+                 "vocab", "lora", "causal", "tables", "headed"):  # fmt: skip
         values.setdefault(name, np.zeros(len(runs)))
     chips = [_chip(run.chip) for run in runs]
     values["peak"] = np.array([peak_flops_per_s(run.chip, run.format) for run in runs])
@@ -108,9 +108,17 @@ def _half(form: str) -> str:
 
 def _groups(run: Run, generation: str) -> list[str]:
     family = "vision" if run.kind == "vision" else "language"
-    return [f"{generation} {run.format}", f"{run.stack} {family}", f"{generation} {family}",
-            f"{run.stack} {run.kind} {run.format}", f"chip {run.chip}",
-            f"{run.stack} {run.year}"]  # fmt: skip
+    groups = [
+        f"{generation} {run.format} {family}",
+        f"{run.stack} {family}",
+        f"{run.stack} {run.kind} {run.format}",
+        f"chip {run.chip}",
+        f"{run.stack} {run.year}",
+    ]
+    # A shape that is recalled by name may be off by a constant: learned over all chips it ran on.
+    if run.network:
+        groups.append(f"shape {run.network}")
+    return groups
 
 
 def step_parts_s(jobs: Jobs, factor: Mapping[str, float]) -> dict[str, Array]:
@@ -144,11 +152,11 @@ def _language(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array
     passes = np.where(v["lora"] > 0, 2.0 * f["lora"], 3.0) + v["full"]
     split = v["tp"] * v["pp"]
     head = 2 * v["vocab"] * v["hidden"]
-    body = np.maximum(2 * v["active"] - head, v["active"])
+    body = 2 * v["active"] - v["tables"] * head
     rate = v["peak"] * f["matrix"] * np.where(moe, f["expert_rate"], 1.0)
     tile = _tile(v["hidden"] / v["tp"]) * _tile(v["hidden"])
     products = tokens * passes * body / split / rate * tile
-    products += tokens * 3 * head / v["tp"] / v["pp"] / (v["peak16"] * f["matrix"])
+    products += tokens * 3 * head * v["headed"] / v["tp"] / v["pp"] / (v["peak16"] * f["matrix"])
     attended = (
         4 * v["layers"] * v["width"] * v["seq"] * np.where(v["causal"] * v["flash"], 0.5, 1.0)
     )
@@ -182,7 +190,7 @@ def _language(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array
 
 
 def _all_reduce(v: Mapping[str, Array], f: Mapping[str, float], size: Array) -> Array:
-    """Seconds of an all-reduce over the tensor axis: in the node, then each chip's share between."""
+    """Seconds of an all-reduce over the tensor axis: in the node, then between nodes."""
     inside = np.minimum(v["tp"], v["node"])
     nodes = np.maximum(v["tp"] / v["node"], 1)
     seconds = 2 * (inside - 1) / inside * size / (v["link_rate"] * f["link"])

@@ -39,6 +39,8 @@ class Run:
     values: dict[str, float] = field(default_factory=dict)
     """Numbers of the cost model by name; see `opendojo.machine.cost`."""
     assumed: tuple[str, ...] = ()
+    network: str = ""
+    """Key of `networks.toml` where the shape is the network's usual one."""
     measured_s: float = 0.0
     """Step time."""
 
@@ -85,6 +87,8 @@ def read_run(row: dict[str, str]) -> Run:
     run = Run(row=row, chip=row["accelerator"], count=int(row["count"]), kind=kind,
               stack=_stack(row["source"]), format=form, year=int(row["year"] or 2024),
               values=shape, assumed=tuple(assumed))  # fmt: skip
+    if assumed and "name" in assumed[0]:
+        run.network = _key("vision" if kind == "vision" else "language", row["model"]) or ""
     _layout(run)
     run.measured_s = _measured_s(run)
     return run
@@ -103,9 +107,14 @@ def _number(row: dict[str, str], name: str, default: float = 0.0) -> float:
         return default
 
 
-def _named(table: str, model: str) -> list[float] | None:
+def _key(table: str, model: str) -> str | None:
     found = [k for k in _networks()[table] if k in model.lower()]
-    return _networks()[table][max(found, key=len)] if found else None
+    return max(found, key=len) if found else None
+
+
+def _named(table: str, model: str) -> list[float] | None:
+    key = _key(table, model)
+    return _networks()[table][key] if key else None
 
 
 def _shape(row: dict[str, str]) -> tuple[str, dict[str, float], list[str]]:
@@ -136,9 +145,17 @@ def _shape(row: dict[str, str]) -> tuple[str, dict[str, float], list[str]]:
     vocab = _number(row, "vocab", 51200 if total > 1e9 else 30522)
     shape = {"parameters": total, "active": active, "layers": layers, "hidden": hidden,
              "width": width, "topk": topk, "seq": seq, "vocab": vocab,
-             "lora": float("LoRA" in model),
+             "lora": float("LoRA" in model), "tables": _tables(model, total, layers, hidden),
+             "headed": 0.15 if "bert" in model.lower() else 1.0,
              "causal": float(not any(w in model.lower() for w in ("bert", "wan", "flux", "diff")))}  # fmt: skip
     return ("moe" if topk else "dense"), shape, assumed
+
+
+def _tables(model: str, total: float, layers: float, hidden: float) -> float:
+    """Vocabulary tables among the parameters: none, one (tied), or two."""
+    if any(word in model.lower() for word in ("llama", "qwen", "deepseek", "kimi")):
+        return 2.0
+    return 0.0 if abs(total / (12 * layers * max(hidden, 1) ** 2) - 1) < 1e-3 else 1.0
 
 
 def _format(row: dict[str, str]) -> str:

@@ -18,6 +18,7 @@ GROUPS: dict[str, Callable[[Run], str]] = {
     "source": lambda run: run.row["source"],
     "accelerator": lambda run: run.chip,
     "domain": lambda run: run.row.get("domain", ""),
+    "group": lambda run: run.row["id"].split("-")[0],
 }
 
 
