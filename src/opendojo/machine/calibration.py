@@ -16,8 +16,8 @@ from opendojo.machine.runs import Run
 __all__ = ["defaults", "fit", "intervals", "out_of_fold", "predict_s"]
 
 Array = np.ndarray
-_GROUP_SPREAD = 0.2
-_NOISE = 0.10
+_GROUP_SPREAD = 0.18
+_NOISE = 0.08
 
 
 def defaults() -> dict[str, float]:

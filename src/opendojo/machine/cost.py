@@ -27,7 +27,7 @@ _CHIPS: dict[str, tuple[float, float, float, float, float, float, float, float, 
     "A100": (19.5, 156, 312, 312, 312, 2039, 300, 25, 8, 5, "ampere"),
     "RTX 3090": (35.6, 35.6, 71, 71, 71, 936, 16, 8, 1, 5, "ampere"),
     "L40S": (91, 183, 362, 733, 733, 864, 32, 12.5, 4, 4, "ada"),
-    "H100-96GB": (60, 450, 900, 1800, 1800, 2400, 450, 50, 8, 4, "hopper"),
+    "H100-96GB": (60, 410, 820, 1640, 1640, 2400, 450, 50, 8, 4, "hopper"),
     "H100": (67, 495, 989, 1979, 1979, 3350, 450, 50, 8, 4, "hopper"),
     "H200-NVL": (60, 418, 836, 1671, 1671, 4800, 450, 50, 4, 4, "hopper"),
     "H200": (67, 495, 989, 1979, 1979, 4800, 450, 50, 8, 4, "hopper"),
@@ -47,8 +47,9 @@ _CHIPS: dict[str, tuple[float, float, float, float, float, float, float, float, 
 _COLUMN = {"fp32": 0, "tf32": 1, "bf16": 2, "fp8": 3, "fp4": 4}
 
 FACTORS: dict[str, tuple[float, float]] = {
-    "matrix": (0.70, 0.3), "attention": (0.40, 0.4), "memory": (0.75, 0.3), "link": (0.65, 0.4),
-    "nic": (0.65, 0.4), "elementwise": (1.0, 0.5), "launches": (1.0, 0.7), "unfused": (1.0, 0.6),
+    "matrix": (0.70, 0.3), "attention": (0.40, 0.4), "attention_new": (1.4, 0.3), "attention_early": (0.7, 0.3),
+    "latency": (1.0, 0.6), "misaligned": (1.25, 0.3), "memory": (0.75, 0.3), "link": (0.7, 0.2),
+    "nic": (0.7, 0.2), "elementwise": (1.0, 0.5), "launches": (1.0, 0.7), "unfused": (1.0, 0.6),
     "exposed": (0.4, 0.6), "expert_exchange": (1.0, 0.7), "straggle": (0.012, 0.8),
     "conv_traffic": (1.0, 0.5), "conv_rate": (0.6, 0.3), "fixed_ms": (1.0, 1.0),
     "expert_rate": (0.6, 0.4), "cast": (1.0, 0.7), "lora": (1.0, 0.3), "host": (2.5, 0.5),
@@ -95,6 +96,10 @@ def jobs_of(runs: Sequence[Run]) -> Jobs:
     values["count"] = np.array([float(run.count) for run in runs])
     values["bytes"] = np.array([4.0 if r.format in ("fp32", "tf32") else 2.0 for r in runs])
     values["narrow"] = np.array([float(r.format in ("fp8", "fp4")) for r in runs])
+    new = [r.year >= 2024 and r.stack in ("nemo", "tuned", "xla") for r in runs]
+    values["attention_new"] = np.array(new, float)
+    early = [c[10] == "hopper" and r.year <= 2024 for r, c in zip(runs, chips, strict=True)]
+    values["attention_early"] = np.array(early, float) * (1 - values["attention_new"])
     groups: dict[str, Array] = {}
     for run_i, (run, chip) in enumerate(zip(runs, chips, strict=True)):
         for key in _groups(run, chip[10]):
@@ -155,6 +160,7 @@ def _language(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array
     body = 2 * v["active"] - v["tables"] * head
     rate = v["peak"] * f["matrix"] * np.where(moe, f["expert_rate"], 1.0)
     tile = _tile(v["hidden"] / v["tp"]) * _tile(v["hidden"])
+    tile = tile * np.where(np.mod(v["hidden"] / v["tp"], 64) > 0, f["misaligned"], 1.0)
     products = tokens * passes * body / split / rate * tile
     products += tokens * 3 * head * v["headed"] / v["tp"] / v["pp"] / (v["peak16"] * f["matrix"])
     attended = (
@@ -162,6 +168,8 @@ def _language(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array
     )
     redone = v["selective"] + v["full"]
     attention = tokens * attended * (3.5 + redone) / split / (v["peak16"] * f["attention"])
+    attention /= np.where(v["attention_new"] > 0, f["attention_new"], 1.0)
+    attention /= np.where(v["attention_early"] > 0, f["attention_early"], 1.0)
     heads = np.maximum(v["width"] / 128, 1)
     unfused = np.where(v["flash"] > 0, 0, 1) * tokens * v["seq"] * heads * v["layers"]
     wide = 34 + 10 * v["narrow"] * f["cast"] + 12 * np.sqrt(v["topk"])
@@ -175,11 +183,15 @@ def _language(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array
     launches = kernels * v["launch_s"] * f["launches"]
     wire = np.where(v["tp"] > v["node"], v["nic_rate"] * f["nic"], v["link_rate"] * f["link"])
     moved = tokens * v["hidden"] * 2 * v["layers"] / v["pp"]
-    tensor = _all_reduce(v, f, moved * 2 * (2 + v["full"]))
+    hops = v["layers"] / v["pp"] * 2 * (2 + v["full"]) * (v["tp"] > 1)
+    late = hops * 2e-5 * f["latency"] * (1 + (v["tp"] > v["node"]))
+    tensor = late + _all_reduce(v, f, moved * 2 * (2 + v["full"]))
     spread = np.where(v["ep"] > v["node"], v["nic_rate"] * f["nic"], v["link_rate"] * f["link"])
     expert = moved / v["tp"] * np.minimum(v["topk"], v["ep"]) * 4 * f["expert_exchange"]
     expert = np.where(moe & (v["ep"] > 1), expert / spread, 0.0)
     ring = np.where(v["cp"] > 1, 0.3 * moved / v["tp"] * 2 / wire, 0.0)
+    busy = products + attention + traffic
+    launches = np.cbrt(busy**3 + launches**3) - busy
     one = {"products": products, "attention": attention, "traffic": traffic, "launches": launches,
            "tensor": tensor, "expert": expert, "ring": ring}  # fmt: skip
     bubble = (v["pp"] - 1) / v["vp"]
@@ -208,10 +220,11 @@ def _vision(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array]:
     traffic = v["elements"] * v["bytes"] * 14 * f["conv_traffic"] / (v["memory_rate"] * f["memory"])
     steps = v["accumulate"]
     kernels = v.get("kernels", 0.0) * 3.5 * v["launch_s"] * f["launches"]
+    busy = v["mb"] * (v["macs"] * 6 / rate + traffic)
     return {
         "products": v["mb"] * v["macs"] * 6 / rate * steps,
         "traffic": v["mb"] * traffic * steps,
-        "launches": kernels * steps,
+        "launches": np.cbrt(busy**3 + kernels**3) * steps - busy * steps,
     }
 
 

@@ -85,7 +85,7 @@ def read_run(row: dict[str, str]) -> Run:
     kind, shape, assumed = _shape(row)
     form = _format(row)
     run = Run(row=row, chip=row["accelerator"], count=int(row["count"]), kind=kind,
-              stack=_stack(row["source"]), format=form, year=int(row["year"] or 2024),
+              stack="megascale" if "(MegaScale)" in row["model"] else _stack(row["source"]), format=form, year=int(row["year"] or 2024),
               values=shape, assumed=tuple(assumed))  # fmt: skip
     if assumed and "name" in assumed[0]:
         run.network = _key("vision" if kind == "vision" else "language", row["model"]) or ""
@@ -194,10 +194,12 @@ def _layout(run: Run) -> None:
     v["dp"] = max(1.0, run.count / (v["tp"] * v["pp"] * v["cp"]))
     v["ep"] = float(noted.get("EP", 8 if run.kind == "moe" else 1))
     # Unstated interleave: none in early software, later a few blocks in each stage.
-    blocks = max(1.0, min(v.get("layers", 1) / v["pp"], 4.0)) if v["pp"] > 1 else 1.0
+    blocks = max(1.0, min(v.get("layers", 1) / v["pp"], 8.0)) if v["pp"] > 1 else 1.0
     usual_vp = 1.0 if run.stack == "deepspeed" or run.year < 2023 else blocks
     v["vp"] = max(1.0, _number(row, "interleave", usual_vp))
     usual = v.get("usual_batch", max(1.0, 8192.0 / v.get("seq", 8192.0)))
+    if v["pp"] > 1:
+        usual = 1.0
     v["gb"] = _number(row, "global_batch") or usual * v["dp"] * (8 if v["pp"] > 1 else 1)
     # Without a stated micro-batch: as many samples as fit, at most the rank's share.
     share = max(v["gb"] / v["dp"], 1.0 / run.count)
@@ -206,8 +208,14 @@ def _layout(run: Run) -> None:
     text = row["recompute"].lower()
     v["full"] = float(text.startswith("full"))
     v["selective"] = float("selective" in text)
+    if not text and run.stack in ("megatron", "megascale") and run.kind == "dense":
+        v["full"], v["selective"] = float(run.year < 2023), float(run.year == 2024)
     v["fsdp"] = float("fsdp" in row["zero/fsdp"].lower() or run.stack == "xla")
-    v["flash"] = float(run.year >= 2023 and run.stack != "deepspeed")
+    v["flash"] = float(
+        run.year >= (2024 if "MegaScale" in row["model"] else 2023)
+        and run.stack != "deepspeed"
+        and "Megatron-LM" not in row["model"]
+    )
     gbit = re.search(r"(\d+) ?Gb/s[^;]*per node", row["interconnect"])
     quad = re.search(r"4x100Gb", row["interconnect"])
     v["nic"] = float(gbit[1]) / 64 * 1e9 if gbit else 6.25e9 if quad else 0.0
