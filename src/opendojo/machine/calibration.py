@@ -17,6 +17,7 @@ __all__ = ["defaults", "fit", "intervals", "out_of_fold", "predict_s"]
 
 Array = np.ndarray
 _GROUP_SPREAD = 0.18
+_SHAPE_SPREAD = 0.45
 _NOISE = 0.08
 
 
@@ -35,7 +36,7 @@ def fit(runs: Sequence[Run], *, rounds: int = 12) -> dict[str, float]:
     jobs = jobs_of(runs)
     measured = np.log([run.measured_s for run in runs])
     names = [*FACTORS, *sorted(jobs.groups)]
-    spread = np.array([FACTORS[n][1] if n in FACTORS else _GROUP_SPREAD for n in names])
+    spread = np.array([_spread(n) for n in names])
     x = np.zeros(len(names))
     for _ in range(rounds):
         base = np.log(predict_s(jobs, _factors(names, x)))
@@ -53,6 +54,12 @@ def fit(runs: Sequence[Run], *, rounds: int = 12) -> dict[str, float]:
         step = np.linalg.solve(left, slope.T @ (weight * error) - x / spread**2)
         x = x + np.clip(step, -0.4, 0.4)
     return _factors(names, x)
+
+
+def _spread(name: str) -> float:
+    if name in FACTORS:
+        return FACTORS[name][1]
+    return _SHAPE_SPREAD if name.startswith("shape ") else _GROUP_SPREAD
 
 
 def _factors(names: Sequence[str], x: Array) -> dict[str, float]:

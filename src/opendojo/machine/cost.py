@@ -47,10 +47,10 @@ _CHIPS: dict[str, tuple[float, float, float, float, float, float, float, float, 
 _COLUMN = {"fp32": 0, "tf32": 1, "bf16": 2, "fp8": 3, "fp4": 4}
 
 FACTORS: dict[str, tuple[float, float]] = {
-    "matrix": (0.70, 0.3), "attention": (0.40, 0.4), "attention_new": (1.4, 0.3), "attention_early": (0.7, 0.3),
-    "latency": (1.0, 0.6), "misaligned": (1.25, 0.3), "memory": (0.75, 0.3), "link": (0.7, 0.2),
+    "matrix": (0.70, 0.3), "attention": (0.40, 0.4), "attention_blackwell": (1.2, 0.3), "attention_new": (1.4, 0.3), "attention_early": (0.7, 0.3),
+    "latency": (1.0, 0.6), "graphs": (0.4, 0.4), "misaligned": (1.25, 0.3), "memory": (0.75, 0.3), "link": (0.7, 0.2),
     "nic": (0.7, 0.2), "elementwise": (1.0, 0.5), "launches": (1.0, 0.7), "unfused": (1.0, 0.6),
-    "exposed": (0.4, 0.6), "expert_exchange": (1.0, 0.7), "straggle": (0.012, 0.8),
+    "exposed": (0.4, 0.6), "expert_exchange": (0.2, 0.4), "straggle": (0.012, 0.8),
     "conv_traffic": (1.0, 0.5), "conv_rate": (0.6, 0.3), "fixed_ms": (1.0, 1.0),
     "expert_rate": (0.6, 0.4), "cast": (1.0, 0.7), "lora": (1.0, 0.3), "host": (2.5, 0.5),
 }  # fmt: skip
@@ -100,6 +100,8 @@ def jobs_of(runs: Sequence[Run]) -> Jobs:
     values["attention_new"] = np.array(new, float)
     early = [c[10] == "hopper" and r.year <= 2024 for r, c in zip(runs, chips, strict=True)]
     values["attention_early"] = np.array(early, float) * (1 - values["attention_new"])
+    values["graphs"] = np.array([float(r.stack == "tuned") for r in runs])
+    values["attention_blackwell"] = np.array([float(c[10] == "blackwell") for c in chips])
     groups: dict[str, Array] = {}
     for run_i, (run, chip) in enumerate(zip(runs, chips, strict=True)):
         for key in _groups(run, chip[10]):
@@ -169,6 +171,7 @@ def _language(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array
     redone = v["selective"] + v["full"]
     attention = tokens * attended * (3.5 + redone) / split / (v["peak16"] * f["attention"])
     attention /= np.where(v["attention_new"] > 0, f["attention_new"], 1.0)
+    attention /= np.where(v["attention_blackwell"] > 0, f["attention_blackwell"], 1.0)
     attention /= np.where(v["attention_early"] > 0, f["attention_early"], 1.0)
     heads = np.maximum(v["width"] / 128, 1)
     unfused = np.where(v["flash"] > 0, 0, 1) * tokens * v["seq"] * heads * v["layers"]
@@ -220,6 +223,7 @@ def _vision(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array]:
     traffic = v["elements"] * v["bytes"] * 14 * f["conv_traffic"] / (v["memory_rate"] * f["memory"])
     steps = v["accumulate"]
     kernels = v.get("kernels", 0.0) * 3.5 * v["launch_s"] * f["launches"]
+    kernels = kernels * np.where(v["graphs"] > 0, f["graphs"], 1.0)
     busy = v["mb"] * (v["macs"] * 6 / rate + traffic)
     return {
         "products": v["mb"] * v["macs"] * 6 / rate * steps,
@@ -229,7 +233,8 @@ def _vision(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array]:
 
 
 def _exchange_s(v: Mapping[str, Array], f: Mapping[str, float], busy_s: Array) -> Array:
-    held = v["parameters"] * np.where(v["lora"] > 0, 0.003, 1.0) / v["tp"] / v["pp"]
+    held = np.where(v["topk"] > 0, v["active"] + v["parameters"] / v["ep"], v["parameters"])
+    held = held * np.where(v["lora"] > 0, 0.003, 1.0) / v["tp"] / v["pp"]
     ring = (v["dp"] - 1) / v["dp"]
     nodes = v["count"] > v["node"]
     wire = np.where(nodes, v["nic_rate"] * f["nic"], v["link_rate"] * f["link"])

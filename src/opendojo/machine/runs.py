@@ -171,7 +171,7 @@ def _format(row: dict[str, str]) -> str:
 
 
 _STACKS = (
-    ("vtrain", "deepspeed"), ("bigscience", "deepspeed"), ("llm-foundry", "fsdp"),
+    ("vtrain", "deepspeed"), ("mt-nlg", "deepspeed"), ("bigscience", "deepspeed"), ("llm-foundry", "fsdp"),
     ("torchtitan", "fsdp"), ("megatron-bridge", "nemo"), ("nemo", "nemo"), ("maxtext", "xla"),
     ("tpu-recipes", "xla"), ("maxdiff", "xla"), ("mlperf", "tuned"),
     ("deeplearningexamples", "reference"), ("timm", "reference"), ("detectron2", "zoo"),
@@ -192,7 +192,7 @@ def _layout(run: Run) -> None:
     if not row["tensor_parallel"] and run.kind != "vision" and "GPT-3 175B (M" in row["model"]:
         v["tp"], v["pp"] = 4.0, 8.0
     v["dp"] = max(1.0, run.count / (v["tp"] * v["pp"] * v["cp"]))
-    v["ep"] = float(noted.get("EP", 8 if run.kind == "moe" else 1))
+    v["ep"] = float(noted.get("EP", min(run.count, 64) if run.kind == "moe" else 1))
     # Unstated interleave: none in early software, later a few blocks in each stage.
     blocks = max(1.0, min(v.get("layers", 1) / v["pp"], 8.0)) if v["pp"] > 1 else 1.0
     usual_vp = 1.0 if run.stack == "deepspeed" or run.year < 2023 else blocks
@@ -208,7 +208,7 @@ def _layout(run: Run) -> None:
     text = row["recompute"].lower()
     v["full"] = float(text.startswith("full"))
     v["selective"] = float("selective" in text)
-    if not text and run.stack in ("megatron", "megascale") and run.kind == "dense":
+    if not text and run.stack in ("megatron", "megascale", "deepspeed") and run.kind == "dense":
         v["full"], v["selective"] = float(run.year < 2023), float(run.year == 2024)
     v["fsdp"] = float("fsdp" in row["zero/fsdp"].lower() or run.stack == "xla")
     v["flash"] = float(
@@ -229,7 +229,8 @@ def _model_flops(run: Run) -> float:
     attention = 12 * v["layers"] * v["width"] * v["seq"] ** 2
     if run.stack == "xla" and run.year >= 2025:
         attention /= 2
-    hardware = "recompute" in run.row["notes"] or run.row["source"].startswith("Narayanan")
+    # Until 2022 stated rates count the recomputed pass as work.
+    hardware = "incl. recompute" in run.row["notes"] or (run.year <= 2022 and run.kind == "dense")
     return (6 * v["active"] * v["seq"] + attention) * (4 / 3 if hardware else 1)
 
 
