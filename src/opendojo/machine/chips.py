@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from opendojo.machine.figure import Figure, as_figure, check_keys, text_of
+from opendojo.machine.figure import Figure, as_figure, as_table, check_keys, text_of
 
 __all__ = ["FORMATS", "Chip", "Memory", "all_chips", "find_chip", "load_chips", "nearest"]
 
@@ -181,10 +181,15 @@ def load_chips(path: Path) -> list[Chip]:
     """Chips of a TOML file. Raises `ValueError` in one sentence for what is wrong in it."""
     document = read_toml(path)
     check_keys(document, ("chip",), str(path))
-    chips = document.get("chip")
-    if not isinstance(chips, list) or not chips:
-        raise ValueError(f"{path}: has no [[chip]]")
-    return [_chip(raw, str(path)) for raw in chips]
+    return [_chip(raw, str(path)) for raw in tables(document, "chip", str(path))]
+
+
+def tables(document: Mapping[str, Any], key: str, where: str) -> list[Mapping[str, Any]]:
+    """The tables of `[[key]]`. Raises `ValueError` where there is none."""
+    found: Any = document.get(key)
+    if not isinstance(found, list) or not found:
+        raise ValueError(f"{where}: has no [[{key}]]")
+    return [as_table(raw, where) for raw in cast(list[Any], found)]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -230,8 +235,9 @@ def _chip(raw: Mapping[str, Any], path: str) -> Chip:
 
 
 def _rates(raw: Any, where: str, source: str, grade: str) -> dict[str, Figure]:
-    if not isinstance(raw, Mapping) or not raw:
+    if not raw:
         raise ValueError(f"{where}: rates_flops_per_s is missing: give at least one format's rate")
+    raw = as_table(raw, f"{where}: rates_flops_per_s")
     check_keys(raw, FORMATS, f"{where}: rates_flops_per_s")
     return {
         name: as_figure(value, "FLOP/s dense", f"{where}: rate {name}", source=source, grade=grade,
@@ -241,8 +247,7 @@ def _rates(raw: Any, where: str, source: str, grade: str) -> dict[str, Figure]:
 
 
 def _memory(raw: Any, where: str, source: str, grade: str) -> Memory:
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"{where}: memory must be a table ([[chip.memory]])")
+    raw = as_table(raw, f"{where}: memory")
     keys = {"capacity_bytes": "B", "bandwidth_bytes_per_s": "B/s"}
     check_keys(raw, ("name", *keys), f"{where}: memory")
     name = text_of(raw, "name", f"{where}: memory")

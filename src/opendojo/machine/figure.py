@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-__all__ = ["Figure", "Grade", "Other", "as_figure", "check_keys", "text_of"]
+__all__ = ["Figure", "Grade", "Other", "as_figure", "as_table", "check_keys", "text_of"]
 
 Grade = Literal["published", "claimed", "inferred", "unknown"]
 """Published: in a data sheet or a measurement. Claimed: said in public without one. Inferred:
@@ -55,6 +55,13 @@ def check_keys(table: Mapping[str, Any], known: Collection[str], where: str) -> 
         raise ValueError(f"{where}: unknown key {key!r}{meant}")
 
 
+def as_table(raw: Any, where: str) -> Mapping[str, Any]:
+    """A TOML table. Raises `ValueError` for anything else."""
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{where}: must be a table, not {raw!r}")
+    return cast(Mapping[str, Any], raw)
+
+
 def text_of(table: Mapping[str, Any], key: str, where: str, *, default: str | None = None) -> str:
     """A string out of a table. Raises `ValueError` where it is missing or not a string."""
     value = table.get(key, default)
@@ -71,7 +78,7 @@ def as_figure(
     Raises `ValueError` for what is not a finite number of at least 0 (above 0 where `above_zero`),
     for another unit than `unit`, an unknown grade, and a range that misses the value.
     """
-    table = raw if isinstance(raw, Mapping) else {"value": raw}
+    table = as_table(raw, where) if isinstance(raw, Mapping) else {"value": raw}
     check_keys(table, _KEYS, where)
     said = table.get("unit", unit)
     if said != unit:
@@ -119,8 +126,7 @@ def _range(table: Mapping[str, Any], value: float, grade: str, where: str) -> tu
 
 
 def _other(raw: Any, where: str) -> Other:
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"{where}: a contradicting value needs value, source and reason")
+    raw = as_table(raw, where)
     check_keys(raw, ("reason", "source", "value"), where)
     return Other(
         _number(raw.get("value"), where),
