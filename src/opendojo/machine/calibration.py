@@ -6,19 +6,22 @@ default and each group near 1 by a prior, so a group with few rows hardly moves.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import resources
 
 import numpy as np
 
 from opendojo.machine.cost import FACTORS, Jobs, jobs_of, step_parts_s
 from opendojo.machine.runs import Run
 
-__all__ = ["defaults", "fit", "intervals", "out_of_fold", "predict_s"]
+__all__ = ["defaults", "fit", "intervals", "out_of_fold", "predict_s", "stored"]
 
 Array = np.ndarray
-_GROUP_SPREAD = 0.18
-_SHAPE_SPREAD = 0.45
-_NOISE = 0.08
+_GROUP_SPREAD = 0.25
+_SHAPE_SPREAD = 0.2
+_NOISE = 0.06
 
 
 def defaults() -> dict[str, float]:
@@ -100,3 +103,10 @@ def intervals(runs: Sequence[Run], error: Array, *, share: float = 0.8) -> Array
             near = others & (kind == kind[i])
         width[i] = np.quantile(np.abs(error[near if near.any() else others]), share)
     return width
+
+
+@cache
+def stored() -> dict[str, float]:
+    """Factors that `benchmarks/machine_calibration.py` fitted to published runs."""
+    text = resources.files("opendojo.machine").joinpath("data/calibration.json").read_text("utf-8")
+    return json.loads(text)["factors"]

@@ -11,40 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
+from opendojo.machine.chips import Chip, find_chip
 from opendojo.machine.runs import Run
 
 __all__ = ["FACTORS", "Jobs", "jobs_of", "peak_flops_per_s", "step_parts_s"]
 
 Array = np.ndarray
-# Until chip files are here: dense rates in 1e12 flop/s (fp32, tf32 or fp32, bf16, fp8, fp4), memory,
-# link and NIC in 1e9 byte/s of one direction, chips in a node, launch in 1e-6 s, generation.
-_CHIPS: dict[str, tuple[float, float, float, float, float, float, float, float, int, float, str]] = {
-    "V100": (15.7, 15.7, 125, 125, 125, 900, 150, 6.25, 8, 6, "volta"),
-    "A100-40GB": (19.5, 156, 312, 312, 312, 1555, 300, 25, 8, 5, "ampere"),
-    "A100": (19.5, 156, 312, 312, 312, 2039, 300, 25, 8, 5, "ampere"),
-    "RTX 3090": (35.6, 35.6, 71, 71, 71, 936, 16, 8, 1, 5, "ampere"),
-    "L40S": (91, 183, 362, 733, 733, 864, 32, 12.5, 4, 4, "ada"),
-    "H100-96GB": (60, 410, 820, 1640, 1640, 2400, 450, 50, 8, 4, "hopper"),
-    "H100": (67, 495, 989, 1979, 1979, 3350, 450, 50, 8, 4, "hopper"),
-    "H200-NVL": (60, 418, 836, 1671, 1671, 4800, 450, 50, 4, 4, "hopper"),
-    "H200": (67, 495, 989, 1979, 1979, 4800, 450, 50, 8, 4, "hopper"),
-    "GB200": (80, 1250, 2500, 5000, 10000, 8000, 900, 50, 64, 4, "blackwell"),
-    "B200": (75, 1125, 2250, 4500, 9000, 8000, 900, 50, 8, 4, "blackwell"),
-    "GB300": (77, 1250, 2500, 5000, 15000, 8000, 900, 100, 64, 4, "blackwell"),
-    "B300": (75, 1125, 2250, 4500, 14000, 8000, 900, 100, 8, 4, "blackwell"),
-    "MI300X": (163, 653, 1307, 2614, 2614, 5300, 448, 50, 8, 6, "cdna"),
-    "Gaudi 2": (14, 108, 432, 865, 865, 2450, 262, 37, 8, 6, "gaudi"),
-    "Gaudi": (14, 108, 432, 865, 865, 2450, 262, 37, 8, 6, "gaudi"),
-    "TPU v4": (275, 275, 275, 275, 275, 1228, 150, 150, 4096, 2, "tpu"),
-    "TPU v5e": (197, 197, 197, 197, 197, 819, 100, 100, 256, 2, "tpu"),
-    "TPU v5p": (459, 459, 459, 459, 459, 2765, 300, 300, 4096, 2, "tpu"),
-    "TPU v6e": (918, 918, 918, 918, 918, 1640, 200, 200, 256, 2, "tpu"),
-    "TPU7x": (2307, 2307, 2307, 4614, 4614, 7380, 600, 600, 4096, 2, "tpu"),
-}  # fmt: skip
-_COLUMN = {"fp32": 0, "tf32": 1, "bf16": 2, "fp8": 3, "fp4": 4}
+# Chips that one scale-up fabric joins, by the pod's name; else those of a node of eight.
+_FABRIC = {"gb200-nvl72": 64, "gb300-nvl72": 64, "pcie-1": 1, "pcie-4": 4, "tpu-v4": 4096,
+           "tpu-v5e": 256, "tpu-v5p": 4096, "tpu-v6e": 256, "tpu-7x": 4096}  # fmt: skip
+_GENERATION = (
+    ("V100", "volta"), ("A100", "ampere"), ("RTX 3090", "ampere"), ("L40S", "ada"), ("H100", "hopper"),
+    ("H200", "hopper"), ("GB", "blackwell"), ("B200", "blackwell"), ("B300", "blackwell"),
+    ("TPU", "tpu"), ("MI3", "cdna"), ("Gaudi", "gaudi"),
+)  # fmt: skip
+_LAUNCH_S = {"tpu": 2e-6, "volta": 6e-6, "ampere": 5e-6, "cdna": 6e-6, "gaudi": 6e-6}
 
 FACTORS: dict[str, tuple[float, float]] = {
     "matrix": (0.70, 0.3), "attention": (0.40, 0.4), "attention_blackwell": (1.2, 0.3), "attention_new": (1.4, 0.3), "attention_early": (0.7, 0.3),
@@ -66,16 +51,31 @@ class Jobs:
     """Rate factors: 1 where the job belongs to the group named."""
 
 
-def _chip(name: str) -> tuple:
-    found = [key for key in _CHIPS if name.startswith(key)]
-    if not found:
-        raise ValueError(f"no chip {name!r}: known are {', '.join(sorted(_CHIPS))}")
-    return _CHIPS[max(found, key=len)]
+@cache
+def _chip(name: str) -> Chip:
+    return find_chip("Gaudi 2" if name == "Gaudi" else name)
+
+
+def _generation(chip: Chip) -> str:
+    return next((word for start, word in _GENERATION if chip.name.startswith(start)), "other")
+
+
+def _held_clock(chip: Chip) -> float:
+    """Share of the clock that a Hopper holds below its usual 700 W: power goes with its square."""
+    return min(1.0, (chip.tdp_w.value / 700) ** 0.5) if _generation(chip) == "hopper" else 1.0
 
 
 def peak_flops_per_s(chip: str, form: str) -> float:
-    """Dense rate of a chip in a format, in flop/s."""
-    return _chip(chip)[_COLUMN[form]] * 1e12
+    """Dense rate of a chip in a format, in flop/s; in the next wider one where it has none."""
+    wider = ["fp4", "fp8", "bf16", "tf32", "fp32"]
+    rates = _chip(chip).rates
+    held = _held_clock(_chip(chip))
+    for name in [*wider[wider.index(form) :], "fp16", "bf16"]:
+        if name == "bf16" and "bf16" not in rates and "fp16" in rates:
+            name = "fp16"
+        if name in rates:
+            return rates[name].value * held
+    raise ValueError(f"{chip}: no rate for {form}")
 
 
 def jobs_of(runs: Sequence[Run]) -> Jobs:
@@ -86,25 +86,27 @@ def jobs_of(runs: Sequence[Run]) -> Jobs:
                  "vocab", "lora", "causal", "tables", "headed"):  # fmt: skip
         values.setdefault(name, np.zeros(len(runs)))
     chips = [_chip(run.chip) for run in runs]
+    ages = [_generation(chip) for chip in chips]
     values["peak"] = np.array([peak_flops_per_s(run.chip, run.format) for run in runs])
     values["peak16"] = np.array([peak_flops_per_s(run.chip, _half(run.format)) for run in runs])
-    for i, name in enumerate(("memory_rate", "link_rate", "nic_rate")):
-        values[name] = np.array([c[5 + i] * 1e9 for c in chips])
+    values["memory_rate"] = np.array([c.memories[0].bandwidth_bytes_per_s.value for c in chips])
+    values["link_rate"] = np.array([c.link_bytes_per_s.value for c in chips])
+    values["nic_rate"] = np.array([c.nic_bytes_per_s.value for c in chips])
     values["nic_rate"] = np.where(values["nic"] > 0, values["nic"], values["nic_rate"])
-    values["node"] = np.array([float(c[8]) for c in chips])
-    values["launch_s"] = np.array([c[9] * 1e-6 for c in chips])
+    values["node"] = np.array([float(_FABRIC.get(c.pod, 8)) for c in chips])
+    values["launch_s"] = np.array([_LAUNCH_S.get(word, 4e-6) for word in ages])
     values["count"] = np.array([float(run.count) for run in runs])
     values["bytes"] = np.array([4.0 if r.format in ("fp32", "tf32") else 2.0 for r in runs])
     values["narrow"] = np.array([float(r.format in ("fp8", "fp4")) for r in runs])
     new = [r.year >= 2024 and r.stack in ("nemo", "tuned", "xla") for r in runs]
     values["attention_new"] = np.array(new, float)
-    early = [c[10] == "hopper" and r.year <= 2024 for r, c in zip(runs, chips, strict=True)]
+    early = [word == "hopper" and r.year <= 2024 for r, word in zip(runs, ages, strict=True)]
     values["attention_early"] = np.array(early, float) * (1 - values["attention_new"])
     values["graphs"] = np.array([float(r.stack == "tuned") for r in runs])
-    values["attention_blackwell"] = np.array([float(c[10] == "blackwell") for c in chips])
+    values["attention_blackwell"] = np.array([float(word == "blackwell") for word in ages])
     groups: dict[str, Array] = {}
-    for run_i, (run, chip) in enumerate(zip(runs, chips, strict=True)):
-        for key in _groups(run, chip[10]):
+    for run_i, (run, age) in enumerate(zip(runs, ages, strict=True)):
+        for key in _groups(run, age):
             groups.setdefault(key, np.zeros(len(runs)))[run_i] = 1.0
     return Jobs(values, groups)
 
