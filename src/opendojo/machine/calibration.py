@@ -90,7 +90,7 @@ def out_of_fold(runs: Sequence[Run], key: Callable[[Run], str], folds: int) -> A
 def intervals(runs: Sequence[Run], error: Array, *, share: float = 0.8) -> Array:
     """Half widths in logarithm of each run's interval, from the other families' errors.
 
-    A run's group is its kind and stack; a group of fewer than 12 other rows is filled by its kind's.
+    A run's group is its kind and stack; with fewer than 12 other rows, its kind alone.
     """
     width = np.empty(len(runs))
     family = np.array([run.family for run in runs])

@@ -25,15 +25,18 @@ Array = np.ndarray
 _FABRIC = {"gb200-nvl72": 64, "gb300-nvl72": 64, "pcie-1": 1, "pcie-4": 4, "tpu-v4": 4096,
            "tpu-v5e": 256, "tpu-v5p": 4096, "tpu-v6e": 256, "tpu-7x": 4096}  # fmt: skip
 _GENERATION = (
-    ("V100", "volta"), ("A100", "ampere"), ("RTX 3090", "ampere"), ("L40S", "ada"), ("H100", "hopper"),
+    ("V100", "volta"), ("A100", "ampere"), ("RTX 3090", "ampere"), ("L40S", "ada"),
+    ("H100", "hopper"),
     ("H200", "hopper"), ("GB", "blackwell"), ("B200", "blackwell"), ("B300", "blackwell"),
     ("TPU", "tpu"), ("MI3", "cdna"), ("Gaudi", "gaudi"),
 )  # fmt: skip
 _LAUNCH_S = {"tpu": 2e-6, "volta": 6e-6, "ampere": 5e-6, "cdna": 6e-6, "gaudi": 6e-6}
 
 FACTORS: dict[str, tuple[float, float]] = {
-    "matrix": (0.70, 0.3), "attention": (0.40, 0.4), "attention_blackwell": (1.2, 0.3), "attention_new": (1.4, 0.3), "attention_early": (0.7, 0.3),
-    "latency": (1.0, 0.6), "graphs": (0.4, 0.4), "misaligned": (1.25, 0.3), "memory": (0.75, 0.3), "link": (0.7, 0.2),
+    "matrix": (0.70, 0.3), "attention": (0.40, 0.4),
+    "attention_blackwell": (1.2, 0.3), "attention_new": (1.4, 0.3), "attention_early": (0.7, 0.3),
+    "latency": (1.0, 0.6), "graphs": (0.4, 0.4), "misaligned": (1.25, 0.3),
+    "memory": (0.75, 0.3), "link": (0.7, 0.2),
     "nic": (0.7, 0.2), "elementwise": (1.0, 0.5), "launches": (1.0, 0.7), "unfused": (1.0, 0.6),
     "exposed": (0.4, 0.6), "expert_exchange": (0.2, 0.4), "straggle": (0.012, 0.8),
     "conv_traffic": (1.0, 0.5), "conv_rate": (0.6, 0.3), "fixed_ms": (1.0, 1.0),
@@ -82,8 +85,8 @@ def jobs_of(runs: Sequence[Run]) -> Jobs:
     """Runs as arrays; the groups are generation with format, stack, kind, and chip."""
     names = sorted({name for run in runs for name in run.values})
     values = {n: np.array([run.values.get(n, 0.0) for run in runs]) for n in names}
-    for name in ("macs", "elements", "kernels", "hidden", "seq", "width", "layers", "active", "topk",
-                 "vocab", "lora", "causal", "tables", "headed"):  # fmt: skip
+    for name in ("macs", "elements", "kernels", "hidden", "seq", "width", "layers", "active",
+                 "topk", "vocab", "lora", "causal", "tables", "headed"):  # fmt: skip
         values.setdefault(name, np.zeros(len(runs)))
     chips = [_chip(run.chip) for run in runs]
     ages = [_generation(chip) for chip in chips]
@@ -238,7 +241,8 @@ def _exchange_s(v: Mapping[str, Array], f: Mapping[str, float], busy_s: Array) -
     held = np.where(v["topk"] > 0, v["active"] + v["parameters"] / v["ep"], v["parameters"])
     held = held * np.where(v["lora"] > 0, 0.003, 1.0) / v["tp"] / v["pp"]
     ring = (v["dp"] - 1) / v["dp"]
-    nodes = v["count"] > v["node"]
+    # Slices of hundreds of chips shard inside; between them little is left to see.
+    nodes = (v["count"] > v["node"]) & (v["node"] < 256)
     wire = np.where(nodes, v["nic_rate"] * f["nic"], v["link_rate"] * f["link"])
     size = np.where(v["fsdp"] > 0, (2 * v["accumulate"] + 1) * 2, 2 * np.maximum(v["bytes"], 2))
     seconds = held * size * ring / wire

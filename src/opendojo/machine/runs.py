@@ -85,7 +85,7 @@ def read_run(row: dict[str, str]) -> Run:
     kind, shape, assumed = _shape(row)
     form = _format(row)
     run = Run(row=row, chip=row["accelerator"], count=int(row["count"]), kind=kind,
-              stack="megascale" if "(MegaScale)" in row["model"] else _stack(row["source"]), format=form, year=int(row["year"] or 2024),
+              stack=_stack(row), format=form, year=int(row["year"] or 2024),
               values=shape, assumed=tuple(assumed))  # fmt: skip
     if assumed and "name" in assumed[0]:
         run.network = _key("vision" if kind == "vision" else "language", row["model"]) or ""
@@ -147,8 +147,11 @@ def _shape(row: dict[str, str]) -> tuple[str, dict[str, float], list[str]]:
              "width": width, "topk": topk, "seq": seq, "vocab": vocab,
              "lora": float("LoRA" in model), "tables": _tables(model, total, layers, hidden),
              "headed": 0.15 if "bert" in model.lower() else 1.0,
-             "causal": float(not any(w in model.lower() for w in ("bert", "wan", "flux", "diff")))}  # fmt: skip
+             "causal": float(not any(w in model.lower() for w in _TWO_WAY))}  # fmt: skip
     return ("moe" if topk else "dense"), shape, assumed
+
+
+_TWO_WAY = ("bert", "wan", "flux", "diff")
 
 
 def _tables(model: str, total: float, layers: float, hidden: float) -> float:
@@ -171,7 +174,8 @@ def _format(row: dict[str, str]) -> str:
 
 
 _STACKS = (
-    ("vtrain", "deepspeed"), ("mt-nlg", "deepspeed"), ("bigscience", "deepspeed"), ("llm-foundry", "fsdp"),
+    ("vtrain", "deepspeed"), ("mt-nlg", "deepspeed"), ("bigscience", "deepspeed"),
+    ("llm-foundry", "fsdp"),
     ("torchtitan", "fsdp"), ("megatron-bridge", "nemo"), ("nemo", "nemo"), ("maxtext", "xla"),
     ("tpu-recipes", "xla"), ("maxdiff", "xla"), ("mlperf", "tuned"),
     ("deeplearningexamples", "reference"), ("timm", "reference"), ("detectron2", "zoo"),
@@ -179,8 +183,11 @@ _STACKS = (
 )  # fmt: skip
 
 
-def _stack(source: str) -> str:
-    return next((stack for word, stack in _STACKS if word in source.lower()), "megatron")
+def _stack(row: dict[str, str]) -> str:
+    if "(MegaScale)" in row["model"]:
+        return "megascale"
+    source = row["source"].lower()
+    return next((stack for word, stack in _STACKS if word in source), "megatron")
 
 
 def _layout(run: Run) -> None:
