@@ -196,8 +196,8 @@ def _layout(run: Run) -> None:
     v["tp"] = _number(row, "tensor_parallel", 1)
     v["pp"] = _number(row, "pipeline_parallel", 1)
     v["cp"] = float(noted.get("CP", 1))
-    if not row["tensor_parallel"] and run.kind != "vision" and "GPT-3 175B (M" in row["model"]:
-        v["tp"], v["pp"] = 4.0, 8.0
+    if "GPT-3 175B (MLPerf)" in row["model"] and not row["tensor_parallel"]:
+        raise Refused("a model that needs many chips, and its layout is not given")
     v["dp"] = max(1.0, run.count / (v["tp"] * v["pp"] * v["cp"]))
     v["ep"] = float(noted.get("EP", min(run.count, 64) if run.kind == "moe" else 1))
     # Unstated interleave: none in early software, later a few blocks in each stage.
@@ -236,8 +236,7 @@ def _model_flops(run: Run) -> float:
     attention = 12 * v["layers"] * v["width"] * v["seq"] ** 2
     if run.stack == "xla" and run.year >= 2025:
         attention /= 2
-    # Until 2022 stated rates count the recomputed pass as work.
-    hardware = "incl. recompute" in run.row["notes"] or (run.year <= 2022 and run.kind == "dense")
+    hardware = "incl. recompute" in run.row["notes"]
     return (6 * v["active"] * v["seq"] + attention) * (4 / 3 if hardware else 1)
 
 
