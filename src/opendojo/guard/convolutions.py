@@ -38,7 +38,7 @@ def convolution_flops(out: Tensor, weight: Tensor) -> float:
 def convolution_check(
     out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, rest: Any, bound: Bound
 ) -> Tensor:
-    """Worst ratio of out = convolution(x, weight, bias, *rest); `rest` as aten's, from stride on."""
+    """Worst ratio of out = convolution(x, weight, bias, *rest); `rest` is aten's from stride on."""
     rounding = rounding_of(out.dtype, out.device)
     weight = wide(weight)
     count = len(x)

@@ -105,7 +105,8 @@ class Ledger:
         for name, calls in self.unknown.most_common(5):
             lines.append(f"cannot be seen into: {name}, {calls} calls")
         lines.append(
-            f"{len(self.events) + self.cleared} suspicions, {self.cleared} of them rounding, {self.lost_s:.2f} s lost"
+            f"{len(self.events) + self.cleared} suspicions, {self.cleared} of them rounding, "
+            f"{self.lost_s:.2f} s lost"
         )
         lines += [event.line() for event in self.events[-10:]]
         return "\n".join(lines)

@@ -361,9 +361,8 @@ def watch(
     `ring` keeps snapshots for faults of memory; `least_flops` leaves smaller products unguarded,
     which the ledger counts; `tell` is given one line when something is found.
     """
-    watched = Watch(
-        model, optimizer, rates, bound=bound, least_flops=least_flops, ring=ring, rank=rank, tell=tell
-    )  # fmt: skip
+    options: dict[str, Any] = {"least_flops": least_flops, "ring": ring, "rank": rank}
+    watched = Watch(model, optimizer, rates, bound=bound, tell=tell, **options)
     hooks = [
         optimizer.register_step_pre_hook(watched._before_step),
         optimizer.register_step_post_hook(watched._after_step),
