@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "drive a network and its floors on roads it never saw",
     "drive": "watch a driver on one road, as a film",
     "export": "a trained network as one ONNX file, checked, with its model card",
+    "guard": "test this machine for silent corruption; inject faults below the guard",
     "machine": "joules per frame under power caps or counts of threads",
     "bench": "frames/s of a store on this machine, and the cores a fleet's day would need",
 }

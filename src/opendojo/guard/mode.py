@@ -156,6 +156,8 @@ class Mode(TorchDispatchMode):
         ledger.checks += 1
         ledger.checked_flops += flops
         ratios = product.check(out, self.bound)
+        if flops < _LITTLE and _short(out):
+            self._duplicate(func, args, kwargs, out, place)
         if ratios and ratios[0].device.type != "cpu" and place not in self.settle:
             self._open += [_Open(place, kind_of(func), ratio) for ratio in ratios]
             return
@@ -192,6 +194,16 @@ class Mode(TorchDispatchMode):
             self.ledger.worst = max(self.ledger.worst, ratio)
         else:
             self._found.append(Flag(place, kind, "product", ratio))
+
+
+_LITTLE = 8e6
+"""FLOPs of a product in 16 bits below which it is also done twice: a checksum of few and coarsely
+rounded numbers is dull, and its call costs as much as the product."""
+
+
+def _short(out: Any) -> bool:
+    first = out if isinstance(out, Tensor) else next(x for x in out if isinstance(x, Tensor))
+    return first.dtype in (torch.bfloat16, torch.float16)
 
 
 def _plain(args: Any) -> bool:

@@ -121,11 +121,7 @@ def _same_words(one: Tensor, two: Tensor) -> bool:
 
 _FREE = {
     f"aten::{name}"
-    for name in (
-        "empty empty_like empty_strided new_empty new_empty_strided zeros ones full zeros_like "
-        "ones_like full_like new_zeros new_ones new_full arange lift_fresh lift_fresh_copy "
-        "_local_scalar_dense item scalar_tensor is_same_size sym_size sym_numel detach alias"
-    ).split()
+    for name in ["empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "arange", "lift_fresh", "lift_fresh_copy", "_local_scalar_dense", "item", "scalar_tensor", "is_same_size", "sym_size", "sym_numel", "detach", "alias"]
 }
 """Results without a computation, or without a value yet."""
 
@@ -247,7 +243,7 @@ def _vector_flops(*args: Any, out_val: Any = None, **_: Any) -> float:
     return 2.0 * max(x.numel() for x in args if isinstance(x, Tensor))
 
 
-_OTHERS = {name: _vector_flops for name in ("mv", "dot", "vdot", "addmv", "addr")}
+_OTHERS = dict.fromkeys(("mv", "dot", "vdot", "addmv", "addr"), _vector_flops)
 
 _ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu",

@@ -30,8 +30,14 @@ from torch.utils._python_dispatch import _disable_current_modes
 from opendojo.guard.fingerprint import fingerprint, fingerprints, total
 from opendojo.guard.ledger import Event, Ledger
 from opendojo.guard.mode import Flag, Mode, Rates
-from opendojo.guard.moment import Moment, Ring, Snapshot, random_state, set_random_state
-from opendojo.guard.moment import state_tensors
+from opendojo.guard.moment import (
+    Moment,
+    Ring,
+    Snapshot,
+    random_state,
+    set_random_state,
+    state_tensors,
+)
 from opendojo.guard.products import Bound
 from opendojo.guard.saved import saved_hooks
 
