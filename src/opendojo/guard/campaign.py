@@ -162,8 +162,8 @@ class _Run:
         self.gradients: list[Tensor] = []
 
     def compute(self, number: int, *, backward: bool) -> Tensor:
-        self.injector.begin()
         x, labels = _batch(self.network, number)
+        self.injector.begin()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == "bf16"):
             loss = F.cross_entropy(self.model(x).float(), labels)
         self.injector.between()

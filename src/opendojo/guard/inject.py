@@ -89,11 +89,10 @@ class Injector(TorchDispatchMode):
             if self._due("update") and self.fault is not None:
                 written = args[0]
                 self._harm(written[int(self.fault.place * len(written))])
-        elif isinstance(out, Tensor) and out.is_floating_point() and not func.is_view:
-            if out.dim() > 0 and not func._schema.is_mutable:
-                self._kept.append(out)
-                if self._turn("other"):
-                    self._harm(out)
+        elif self._counting and _makes(func, out):
+            self._kept.append(out)
+            if self._turn("other"):
+                self._harm(out)
         return out
 
     def _product(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -139,3 +138,12 @@ class Injector(TorchDispatchMode):
         self.done += 1
         with _disable_current_modes(), torch.no_grad():
             corrupt(tensor.data, self.fault)  # `data`: autograd must not notice
+
+
+def _makes(func: Any, out: Any) -> bool:
+    """Whether an operator computed new numbers: no view, nothing in place, nothing at random."""
+    if not isinstance(out, Tensor) or not out.is_floating_point() or out.dim() == 0:
+        return False
+    if func.is_view or func._schema.is_mutable or func._schema.name == "aten::_unsafe_view":
+        return False
+    return torch.Tag.nondeterministic_seeded not in func.tags

@@ -119,10 +119,16 @@ def _same_words(one: Tensor, two: Tensor) -> bool:
     return torch.equal(one.view(words), two.view(words))
 
 
-_FREE = {
+_FREE = frozenset(
     f"aten::{name}"
-    for name in ["empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "arange", "lift_fresh", "lift_fresh_copy", "_local_scalar_dense", "item", "scalar_tensor", "is_same_size", "sym_size", "sym_numel", "detach", "alias"]
-}
+    for name in (
+        *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
+        *("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "scalar_tensor"),
+        *("new_zeros", "new_ones", "new_full", "arange", "lift_fresh", "lift_fresh_copy"),
+        *("_local_scalar_dense", "item", "is_same_size", "sym_size", "sym_numel"),
+        *("detach", "alias", "_unsafe_view", "_reshape_alias"),
+    )
+)
 """Results without a computation, or without a value yet."""
 
 
@@ -243,7 +249,8 @@ def _vector_flops(*args: Any, out_val: Any = None, **_: Any) -> float:
     return 2.0 * max(x.numel() for x in args if isinstance(x, Tensor))
 
 
-_OTHERS = dict.fromkeys(("mv", "dot", "vdot", "addmv", "addr"), _vector_flops)
+_VECTORS = ("mv", "dot", "vdot", "addmv", "addr")
+_OTHERS: dict[str, Callable[..., float]] = dict.fromkeys(_VECTORS, _vector_flops)
 
 _ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu",
@@ -265,7 +272,7 @@ _PRODUCTS: dict[Any, Callable[[Any, Any], Product]] = {
     _aten.convolution_backward.default: _convolution_backward,
     **{
         getattr(_aten, name).default: _twice(getattr(_aten, name).default)
-        for name in (*_ATTENTION, *_OTHERS)
+        for name in (*_ATTENTION, *_VECTORS)
         if hasattr(_aten, name)
     },
 }

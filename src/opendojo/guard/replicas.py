@@ -1,4 +1,4 @@
-"""Which rank is wrong: majority of hashes where replicas must agree, buddy replay where they differ.
+"""Which rank is wrong: majority of hashes where replicas agree, buddy replay where they differ.
 
 After the update all replicas hold the same weights: the ranks in the minority of their hashes are
 guilty of what happened to memory, on the wire or in the update. A wrong local gradient is summed

@@ -34,7 +34,7 @@ def confirmed(func: Any, args: Any, kwargs: Any, out: Any) -> bool | None:
     exacts = exact if isinstance(exact, tuple) else (exact,)
     scales = sizes if isinstance(sizes, tuple) else (sizes,)
     triples = zip(results, exacts, scales, strict=True)
-    return any(_wrong(one, *rest, depth) for one, *rest in triples if isinstance(one, Tensor))
+    return any(_wrong(o, e, s, depth) for o, e, s in triples if isinstance(o, Tensor))
 
 
 def _wrong(out: Tensor, exact: Tensor, size: Tensor, depth: float) -> bool:

@@ -37,7 +37,7 @@ from torch import nn
 
 from opendojo.guard.fingerprint import fingerprint
 
-__all__ = ["BLINDNESS", "PAYLOADS", "StressReport", "stress", "work"]
+__all__ = ["BLINDNESS", "PAYLOADS", "StressReport", "judge", "stress", "work"]
 
 BLINDNESS = (
     "cannot see faults that all cores share, that need other data, or that sleep at today's "
@@ -165,8 +165,11 @@ def _fold(value: int, tensor: torch.Tensor) -> int:
 
 
 def work(
-    seeds: range, device: str = "cpu", share: float = 1.0, harm: Callable[[str, int], bool] | None = None
-) -> dict[str, list[int]]:  # fmt: skip
+    seeds: range,
+    device: str = "cpu",
+    share: float = 1.0,
+    harm: Callable[[str, int], bool] | None = None,
+) -> dict[str, list[int]]:
     """Every payload of every seed twice: digests by `name/seed`. `harm` is for tests."""
     told: dict[str, list[int]] = {}
     for seed in seeds:
@@ -188,7 +191,7 @@ def work(
 def judge(told: dict[str, dict[str, list[int]]], seconds: float) -> StressReport:
     """Hold the digests of all units against each other."""
     units = list(told)
-    keys = list(next(iter(told.values()), {}))
+    keys = list(dict.fromkeys(key for digests in told.values() for key in digests))
     report = StressReport(
         units=units, seconds=seconds, payloads=len(keys), payload_bytes=len(keys) * 2 * 500_000
     )
@@ -236,32 +239,34 @@ def stress(
             break
         took_s = time.monotonic() - round_s
         batch = max(1, int(batch * min(4.0, (seconds - spent_s) / max(took_s, 0.1))))
-    report = judge(_by_kind(told), time.monotonic() - began_s)
+    spent_s = time.monotonic() - began_s
+    cores_told = {name: digests for name, digests in told.items() if name.startswith("core")}
+    report = judge(_living(cores_told), spent_s)
     for name, digests in told.items():
+        if not name.startswith("core"):  # its sums round otherwise: compared with itself alone
+            alone = judge(_living({name: digests}), spent_s)
+            report.units.append(name)
+            report.wrong |= alone.wrong
+            report.undecided += [f"{name} {key}" for key in alone.undecided]
         if died := [key for key in digests if key.startswith("died/")]:
             report.wrong.setdefault(name, []).extend(died)
     return report
 
 
-def _by_kind(told: dict[str, dict[str, list[int]]]) -> dict[str, dict[str, list[int]]]:
-    """Cores are compared with cores; a device's floating point is only compared with itself."""
-    kept: dict[str, dict[str, list[int]]] = {}
-    for name, digests in told.items():
-        alone = not name.startswith("core")
-        own = {key if not alone else f"{name} {key}": value for key, value in digests.items()}
-        kept[name] = {key: value for key, value in own.items() if "died/" not in key}
-    keys = dict.fromkeys(key for digests in kept.values() for key in digests)
-    first = next(iter(kept))
-    return {name: {**dict.fromkeys(keys, []), **digests} if name == first else digests
-            for name, digests in kept.items()}  # fmt: skip
+def _living(told: dict[str, dict[str, list[int]]]) -> dict[str, dict[str, list[int]]]:
+    """The digests without those of processes that died."""
+    return {
+        name: {key: value for key, value in digests.items() if not key.startswith("died/")}
+        for name, digests in told.items()
+    }
 
 
 def _started(core: int, device: str, first: int, count: int, share: float) -> subprocess.Popen[str]:
     code = (
-        "import os,json,sys;os.sched_setaffinity(0,{%d});import torch;torch.set_num_threads(1);"
+        f"import os,json;os.sched_setaffinity(0,[{core}]);import torch;torch.set_num_threads(1);"
         "from opendojo.guard.stress import work;"
-        "print(json.dumps(work(range(%d,%d),%r,%f)))"
-    ) % (core, first, first + count, device, share)
+        f"print(json.dumps(work(range({first},{first + count}),{device!r},{share})))"
+    )
     command = [sys.executable, "-c", code]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

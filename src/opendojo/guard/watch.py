@@ -100,6 +100,7 @@ class Watch:
         """Operators whose results differed when it did not."""
         self._tell = tell or (lambda line: None)
         self._at_rest: dict[str, int] | None = None
+        self._suspects: list[str] = []
         self._committing = False
         self._entered = False
 
@@ -144,12 +145,10 @@ class Watch:
 
     def commit(self, commit: Callable[[], Any] | None = None) -> None:
         """The update, done twice and compared where its turn has come; then hash what it wrote."""
-        if commit is None:
-            assert self.optimizer is not None, "without an optimizer, say how to commit"
-            commit = self.optimizer.step
+        assert commit or self.optimizer, "without an optimizer, say how to commit"
         self._committing = True
         try:
-            self._update(commit)
+            self._update(commit or self.optimizer.step)
         finally:
             self._committing = False
         self._done()
