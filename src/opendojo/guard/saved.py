@@ -13,12 +13,13 @@ from opendojo.guard.fingerprint import quick_fingerprint
 
 __all__ = ["saved_hooks"]
 
-_LEAST = 64
-"""Elements below which a tensor is hashed always: it costs nothing."""
-
-
-def saved_hooks(every: int, turn: Callable[[], int], changed: Callable[[str], None]) -> Any:
+def saved_hooks(
+    every: int, turn: Callable[[], int], changed: Callable[[str], None], spared: frozenset[int]
+) -> Any:
     """A context in which 1 in `every` saved tensors is hashed; `changed` is told of a difference.
+
+    Tensors at the addresses of `spared` are not: buffers, which a normalisation saves and then
+    writes without a word; they are hashed at rest.
 
     A tensor that autograd itself would refuse, because it was changed in place since, raises
     `RuntimeError` as it would without the hooks.
@@ -29,6 +30,8 @@ def saved_hooks(every: int, turn: Callable[[], int], changed: Callable[[str], No
         count[0] += 1
         wanted = (count[0] + turn()) % every == 0
         if not wanted or tensor.layout != torch.strided or tensor.device.type == "meta":
+            return tensor, tensor._version, None, count[0]
+        if tensor.data_ptr() in spared:
             return tensor, tensor._version, None, count[0]
         with _disable_current_modes():
             return tensor, tensor._version, quick_fingerprint(tensor), count[0]

@@ -203,8 +203,14 @@ class Watch:
     def _looking(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             if self.rates.saved:
-                changed = lambda where: self.mode.add(where, "saved")  # noqa: E731
-                stack.enter_context(saved_hooks(self.rates.saved, lambda: self.number, changed))
+                spared = frozenset(buffer.data_ptr() for buffer in self.model.buffers())
+                hooks = saved_hooks(
+                    self.rates.saved,
+                    lambda: self.number,
+                    lambda where: self.mode.add(where, "saved"),
+                    spared,
+                )
+                stack.enter_context(hooks)
             stack.enter_context(self.mode)
             yield
 
