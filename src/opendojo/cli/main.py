@@ -75,6 +75,9 @@ def _explain(error: Exception) -> int:
     maps = sys.modules.get("opendojo.world.maps")
     if maps is not None and isinstance(error, maps.BadMap):
         return _fail(EXIT_DATA, str(error))
+    guard = sys.modules.get("opendojo.guard")
+    if guard is not None and isinstance(error, guard.Suspected):
+        return _fail(EXIT_RESOURCES, f"{error} (the same command goes on from a checkpoint)")
     if isinstance(error, ValueError) and not isinstance(error, BadStore):
         return _fail(EXIT_USAGE, str(error))
     if isinstance(error, BadClip | BadStore):

@@ -13,6 +13,7 @@ from opendojo.guard.fingerprint import quick_fingerprint
 
 __all__ = ["saved_hooks"]
 
+
 def saved_hooks(
     every: int, turn: Callable[[], int], changed: Callable[[str], None], spared: frozenset[int]
 ) -> Any:

@@ -48,6 +48,7 @@ FULL = Rates(products=1, duplicates=8, saved=8, rest=8, optimizer=8)
 SAMPLED = Rates(products=8, duplicates=64, saved=64, rest=64, optimizer=64)
 """1 in 8 products."""
 
+_BUFFERS, _WEIGHTS = ("buffer ",), ("weight ", "optimizer ")
 _ATTEMPTS = 5
 """Times a step is done again before its device is given up."""
 
@@ -114,12 +115,14 @@ class Watch:
         Returns the loss, detached. Raises `PermanentFault` where the step is wrong each time,
         `CorruptState` where memory changed and there is no ring.
         """
+        if self._changed(_BUFFERS):
+            self._recover()
         if self.ring is not None and self.ring.due(self.number):
-            if self._changed():
+            if self._changed(_WEIGHTS):
                 self._recover()
             self.ring.add(self.snapshot())
         loss = self.settled(compute)
-        if self._changed():
+        if self._changed(_WEIGHTS):
             self._recover()
             loss = self.settled(compute)
         if self.ring is not None:
@@ -152,6 +155,12 @@ class Watch:
         finally:
             self._committing = False
         self._done()
+
+    def check_rest(self) -> None:
+        """Raise `CorruptState` where weights or optimizer state are not what was written."""
+        if self._changed(_WEIGHTS):
+            flags = [Flag(0, name, "rest", float("inf")) for name in self._suspects]
+            raise CorruptState(self._record(flags, "open"))
 
     def snapshot(self, extra: Any = None) -> Snapshot:
         """A copy of the whole state, as it is now, with its hashes."""
@@ -254,17 +263,19 @@ class Watch:
     def _state(self) -> dict[str, Tensor]:
         return state_tensors(self.model, self.optimizer)
 
-    def _changed(self) -> list[str]:
-        """Names of tensors that are not what was written after the last step; hashes are used
-        once."""
-        written, self._at_rest = self._at_rest, None
-        if written is None:
+    def _changed(self, kinds: tuple[str, ...]) -> list[str]:
+        """Names of tensors of those kinds that are not what was written after the last step.
+
+        Buffers are looked at before the forward pass, which may write them, weights and optimizer
+        state after the backward pass, when all their readers but the update are done.
+        """
+        written = {n: h for n, h in (self._at_rest or {}).items() if n.startswith(kinds)}
+        if not written:
             return []
         with _disable_current_modes():
             state = self._state()
-            wrong = [n for n, value in written.items() if fingerprint(state[n]) != value]
-        self._suspects = wrong
-        return wrong
+            self._suspects = [n for n, value in written.items() if fingerprint(state[n]) != value]
+        return self._suspects
 
     def _recover(self) -> None:
         """Back to the newest whole snapshot, then forward again with the recorded steps."""
@@ -331,6 +342,7 @@ class Watch:
 
     def _done(self) -> None:
         self.number += 1
+        self._at_rest = None
         self.ledger.steps += 1
         every = self.rates.rest
         if every and self.number % every == 0:
@@ -345,9 +357,7 @@ class Watch:
         flags = self.mode.flags()
         if flags:
             raise Suspected(self._record(flags, "open"))
-        if self._changed():
-            names = [Flag(0, name, "rest", float("inf")) for name in self._suspects]
-            raise CorruptState(self._record(names, "open"))
+        self.check_rest()
 
     def _after_step(self, *_: Any) -> None:
         if not self._committing:
