@@ -95,3 +95,16 @@ def test_convolutions_forward_and_backward(dtype, groups, transposed, count):
     assert not convolution_check(out, x, weight, bias, rest, "statistical") <= 1
     assert not input_gradient_check(grads[0], gradient, x, weight, rest, "statistical") <= 1
     assert not weight_gradient_check(grads[1], gradient, x, weight, rest, "statistical") <= 1
+
+
+def test_numbers_whose_squares_vanish_raise_no_alarm():
+    a, b = torch.randn(16, 50, 16) * 1e-24, torch.randn(16, 16, 16)
+    assert batch_check(a @ b, a, b) <= 1
+    assert matrix_check(a[0] @ b[0], a[0], b[0]) <= 1
+    x, weight = torch.randn(4, 3, 8, 8) * 1e-25, torch.randn(5, 3, 3, 3)
+    rest = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+    out = torch.ops.aten.convolution(x, weight, None, *rest)
+    assert convolution_check(out, x, weight, None, rest, "statistical") <= 1
+    grads = torch.ops.aten.convolution_backward(out, x, weight, None, *rest, [True, True, False])
+    assert input_gradient_check(grads[0], out, x, weight, rest, "statistical") <= 1
+    assert weight_gradient_check(grads[1], out, x, weight, rest, "statistical") <= 1

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from opendojo.guard.bounds import SIGMAS, Rounding, rounding_of, spread
-from opendojo.guard.products import Bound, judged, signs, wide
+from opendojo.guard.products import LEAST, Bound, judged, signs, wide
 
 __all__ = [
     "convolution_check",
@@ -59,8 +59,11 @@ def convolution_check(
         sizes = torch.linalg.vector_norm(weight.flatten(1), dim=1)
     sizes = sizes.view(1, -1, *(1,) * (out.dim() - 2)) * factor
 
+    least = LEAST * math.sqrt(depth)
+
     def width(energy: Tensor) -> Tensor:
-        patches = _aten.convolution(energy, ones, None, *rest).clamp_(min=0).sqrt_() * sizes
+        patches = _aten.convolution(energy, ones, None, *rest).clamp_(min=0).sqrt_()
+        patches = (patches + least) * (sizes + LEAST * factor * math.sqrt(depth))
         if bias is not None:
             patches = patches + wide(bias).abs().view(1, -1, *(1,) * (out.dim() - 2)) * (
                 SIGMAS * 4 * rounding.total * math.sqrt(count)
@@ -89,13 +92,14 @@ def input_gradient_check(
     factor = spread(rounding, depth, min(len(x), _GROUP), bound)
     size = weight.abs().amax()
     squares = weight.square()
+    floor = LEAST * depth * size
 
     def width(energy: Tensor) -> Tensor:
         # |patch|_2 |W|_2 would need norms by input channel; the sum of squares of products is as
         # large as the error, and max |W| times the patch bounds it where W is uneven
         fine = back(energy, squares).clamp_(min=0)
         coarse = back(energy, torch.ones_like(weight)).clamp_(min=0) * size.square()
-        wide_bound = (torch.maximum(fine, coarse) * depth).sqrt_() * factor
+        wide_bound = ((torch.maximum(fine, coarse) * depth).sqrt_() + floor) * factor
         return _rounded(wide_bound, rounding, grad_x)
 
     quick = None if rounding.out else width(_floored(summed.square()))
@@ -127,7 +131,8 @@ def weight_gradient_check(
 
     def exact() -> Tensor:
         sizes = torch.linalg.vector_norm(grad_out.transpose(0, 1).flatten(1), dim=1)
-        total = torch.linalg.vector_norm(x) * factor
+        total = (torch.linalg.vector_norm(x) + LEAST * math.sqrt(x.numel())) * factor
+        sizes = sizes + LEAST * math.sqrt(depth)
         sizes = sizes.amax() if transposed else sizes.view(-1, *(1,) * (left.dim() - 1))
         width = sizes * total
         if rounding.out:

@@ -21,12 +21,14 @@ from torch import Tensor
 
 from opendojo.guard.bounds import SIGMAS, Rounding, rounding_of, spread
 
-__all__ = ["Bound", "batch_check", "judged", "matrix_check", "observed", "signs", "wide"]
+__all__ = ["LEAST", "Bound", "batch_check", "judged", "matrix_check", "observed", "signs", "wide"]
 
 Bound = Literal["statistical", "rigorous"]
 
 _SAMPLE = 32
 """Rows whose norms stand for those of all in the first bound."""
+LEAST = 2.0**-62
+"""Numbers below this, 2e-19, vanish in a norm because their squares do: allowed for."""
 _SMALL = 1 << 14
 """Elements below which the exact bound is taken at once."""
 
@@ -103,7 +105,9 @@ def matrix_check(
     factor = abs(alpha) * spread(rounding, a.shape[1], out.shape[1], bound)
 
     def exact() -> Tensor:
-        width = torch.linalg.vector_norm(a, dim=1) * (factor * torch.linalg.vector_norm(b))
+        width = _norms(a, 1) * (
+            factor * (torch.linalg.vector_norm(b) + LEAST * math.sqrt(b.numel()))
+        )
         if bias is not None and beta:
             width = width + abs(beta) * _bias_width(rounding, bias, out.shape[1])
         return _rounded(width, rounding, out, bound)
@@ -140,8 +144,8 @@ def batch_check(
     factor = abs(alpha) * spread(rounding, a.shape[2], out.shape[2], bound)
 
     def exact() -> Tensor:
-        sizes = torch.linalg.vector_norm(b, dim=(1, 2))
-        width = torch.linalg.vector_norm(a, dim=2) * (sizes * factor).unsqueeze(1)
+        sizes = torch.linalg.vector_norm(b, dim=(1, 2)) + LEAST * math.sqrt(b[0].numel())
+        width = _norms(a, 2) * (sizes * factor).unsqueeze(1)
         if bias is not None and beta:
             width = width + abs(beta) * _bias_width(rounding, bias, out.shape[2])
         return _rounded(width, rounding, out, bound)
@@ -152,6 +156,10 @@ def batch_check(
     norms = torch.linalg.vector_norm(projected.squeeze(-1), dim=1) * factor
     quick = rows.median(dim=1).values * norms
     return judged(apart, quick.unsqueeze(1), exact)
+
+
+def _norms(a: Tensor, dim: int) -> Tensor:
+    return torch.linalg.vector_norm(a, dim=dim) + LEAST * math.sqrt(a.shape[dim])
 
 
 def _rounded(width: Tensor, rounding: Rounding, out: Tensor, bound: Bound) -> Tensor:
