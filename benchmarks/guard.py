@@ -112,10 +112,7 @@ def driving(smoke: bool) -> Work:
     b, t = 2, 4
     frames = torch.randint(0, 255, (b, t, 1, 6, 32, 64), dtype=torch.uint8)
     lens = torch.zeros(b, 1, 16)
-    motion = Motion(
-        speed_mps=torch.rand(b, t) * 10, yaw_rate_radps=torch.zeros(b, t),
-        time_s=torch.arange(t).expand(b, t) * 0.1, command=torch.zeros(b, t, dtype=torch.int64),
-    )  # fmt: skip
+    motion = Motion.of(torch.rand(b, t) * 10)
 
     def loss(model: nn.Module) -> Tensor:
         out = model(frames, torch.ones(b, 1, dtype=torch.bool), lens, motion, ground=True)
