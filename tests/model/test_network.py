@@ -247,3 +247,9 @@ def test_timm_backbones_run_where_timm_loads():
     pytest.importorskip("timm")
     network = awake(dataclasses.replace(SMALL, encoder="timm:resnet10t")).eval()
     assert network(*inputs()).path_m.shape == (2, 8, 16, 2)
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_no_weight_is_a_scalar_which_fsdp_could_not_shard(blind: bool):
+    network = DrivingNet(NetConfig(blind=blind))
+    assert not [name for name, weight in network.named_parameters() if weight.dim() == 0]

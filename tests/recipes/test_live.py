@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as functional
+from torch import Tensor
 
 from opendojo.evaluate import NetworkDriver
 from opendojo.model import SUB_SCORES, DrivingTrainee, NetConfig
 from opendojo.recipes.live import LiveConfig, LiveSource
+from opendojo.recipes.live.around import Surveyor
 from opendojo.recipes.live.collect import drive_and_label, expert_path
 from opendojo.recipes.live.exam import JUDGED, Examiner, in_world
 from opendojo.recipes.live.rounds import read_round, write_round
 from opendojo.train import TrainConfig, train
 from opendojo.world import World, WorldConfig
+from opendojo.world.draw.above import occupancy
 
 NET = NetConfig()
 LIVE = LiveConfig(
@@ -70,9 +74,34 @@ def test_the_judge_tells_the_way_of_the_road_from_a_way_off_it(world: World):
     assert terms.dac[torch.arange(3), right].eq(0.0).all()
 
 
+def test_what_lies_around_agrees_with_the_view_from_above():
+    """The world's own grid has row 0 farthest ahead and column 0 farthest left."""
+    world = World(range(6), WorldConfig(towns=("urban",), agents=24))
+    net = NetConfig(grid_cells=32, grid_x_m=(-32.0, 32.0), grid_y_m=(-32.0, 32.0))
+    around, n = Surveyor(net).around(world), len(world.seeds)
+    scene, atlas = world.scene, world.towns.atlas
+    above = occupancy(scene, atlas, cells=32, cell_m=2.0).flip(-1, -2).transpose(-1, -2)
+    assert around.road[:, 0].float().mean() > 0.05
+    assert (around.road[:, 0] == above[:, 0]).float().mean() > 0.999
+    agents = around.agents_mask.sum(-1)
+    assert around.agents_mask.shape == (n, world.state.agents.mask.shape[1]) and agents.any()
+    near = around.agents_mask & (around.agents[..., :2].abs() < 30.0).all(-1)
+    place = (around.agents[..., :2] / 2.0 + 16.0).floor().long()
+    for i, k in near.nonzero().tolist():
+        x, y = place[i, k].tolist()
+        assert around.occupancy[i, :, y, x].any() and above[i, 1, y, x]
+    assert near.any() and not (around.occupancy.any(1) & ~_wider(above[:, 1])).any()
+
+
+def _wider(grid: Tensor) -> Tensor:
+    return functional.max_pool2d(grid.float(), 3, 1, 1).bool()
+
+
 def test_an_instant_has_labels_of_every_kind():
     worlds = World(LIVE.seeds(0), LIVE.world)
-    instants = list(drive_and_label(worlds, None, 4, Examiner(NET), expert_share=1.0))
+    instants = list(
+        drive_and_label(worlds, None, 4, Examiner(NET), Surveyor(NET), expert_share=1.0)
+    )
     asked, not_asked = instants[0], instants[1]
     assert asked.judged.shape == (3, JUDGED)
     assert asked.terms.shape == (3, JUDGED, len(SUB_SCORES))
@@ -90,7 +119,9 @@ def test_who_drives_is_the_share_asked_for():
     slowed = {}
     for share in (0.0, 0.5, 1.0):
         worlds = World(LIVE.seeds(0), LIVE.world)
-        drives = list(drive_and_label(worlds, driver, 10, Examiner(NET), expert_share=share))
+        drives = list(
+            drive_and_label(worlds, driver, 10, Examiner(NET), Surveyor(NET), expert_share=share)
+        )
         slowed[share] = drives[-1].speed_mps < drives[0].speed_mps - 2.5
     assert slowed[0.0].all() and not slowed[1.0].any()
     assert 0 < int(slowed[0.5].sum()) < 3
@@ -98,7 +129,9 @@ def test_who_drives_is_the_share_asked_for():
 
 def test_a_round_is_there_whole_or_not_at_all(tmp_path: Path):
     worlds = World(LIVE.seeds(0), LIVE.world)
-    instants = list(drive_and_label(worlds, None, 3, Examiner(NET), expert_share=1.0))
+    instants = list(
+        drive_and_label(worlds, None, 3, Examiner(NET), Surveyor(NET), expert_share=1.0)
+    )
 
     def broken():
         yield instants[0]

@@ -115,13 +115,14 @@ class DrivingNet(nn.Module):
 
         At most seven steps back, chosen by time and by distance (see `queue`).
         """
-        return (
-            self.queue(motion) if isinstance(self.queue, BlindMemory) else self.queue(scene, motion)
-        )
+        if isinstance(self.queue, BlindMemory):
+            return self.queue(motion)
+        return self.queue(scene, motion)
 
     def plan(self, memory: Tensor, motion: Motion) -> Plan:
         """What to do, from memory [b, t, q, d] and the motion of the same steps."""
-        return self._plan(memory, motion, *self.ego(memory), None)
+        seen, moves = self.ego(memory)
+        return self._plan(memory, motion, seen, moves, None)
 
     def _plan(
         self, memory: Tensor, motion: Motion, seen: Tensor, moves: Tensor, ground: Ground | None

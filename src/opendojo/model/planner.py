@@ -107,7 +107,7 @@ class PlanHead(nn.Module):
         self.hidden = nn.Linear(widths.hidden, widths.hidden)
         self.last = nn.Linear(widths.hidden, 2 * config.path_points)
         self.table = nn.Parameter(torch.randn(len(self.vocabulary), widths.rank))
-        self.near = nn.Parameter(torch.tensor(_NEAR).log())
+        self.near = nn.Parameter(torch.tensor([_NEAR]).log())  # FSDP shards no scalars
         self.liking = nn.Linear(widths.hidden, widths.rank)
         self.worth = nn.Linear(widths.hidden, len(SUB_SCORES) * (widths.rank + 1))
         self.grid = (*config.grid_x_m, *config.grid_y_m)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from opendojo.model.heads import Ground
 from opendojo.model.losses import (
     agents_loss,
     forecast_loss,
@@ -195,20 +196,21 @@ class DrivingTrainee(nn.Module):
         frames = windows.frames  # packed anew at each call
         memory = network.remember(frames, windows.camera_mask, windows.lens, motion)
         seen, moves = network.ego(memory)
-        terms = self._plan(memory, seen, moves, motion, windows, truth)
-        terms |= self._ground(memory, truth)
+        ground = self._ground(memory, truth)
+        terms = self._plan(seen, moves, motion, windows, truth, ground)
+        terms |= self._ground_losses(ground, truth)
         if network.forecast_head is not None:
             terms["forecast"] = self._forecast(seen, frames, windows.camera_mask)
         return {name: getattr(self.loss_config, name) * term for name, term in terms.items()}
 
     def _plan(
         self,
-        memory: Tensor,
         seen: Tensor,
         moves: Tensor,
         motion: Motion,
         windows: Any,
         truth: Truth,
+        ground: Ground | None,
     ) -> dict[str, Tensor]:
         head = self.network.plan_head
         path_m, known = windows.path_m, windows.path_mask
@@ -237,17 +239,21 @@ class DrivingTrainee(nn.Module):
         }
         if truth.judged is not None and truth.terms is not None and truth.terms_mask is not None:
             rolled = head.vocabulary(speed_mps.detach())
-            ground = self.network.ground_head
-            field = None if ground is None else ground(memory).field
+            field = None if ground is None else ground.field
             scores = head.judge(hidden, rolled, field, truth.judged)
             losses["scores"] = score_loss(scores, truth.terms, truth.terms_mask)
         return losses
 
-    def _ground(self, memory: Tensor, truth: Truth) -> dict[str, Tensor]:
-        labelled = (truth.occupancy, truth.road, truth.agents)
-        if self.network.ground_head is None or all(label is None for label in labelled):
+    def _ground(self, memory: Tensor, truth: Truth) -> Ground | None:
+        """The bird's-eye grid, where a label asks for it."""
+        labels = (truth.occupancy, truth.road, truth.agents, truth.judged)
+        if self.network.ground_head is None or all(label is None for label in labels):
+            return None
+        return self.network.ground_head(memory)
+
+    def _ground_losses(self, ground: Ground | None, truth: Truth) -> dict[str, Tensor]:
+        if ground is None:
             return {}
-        ground = self.network.ground_head(memory)
         losses: dict[str, Tensor] = {}
         if truth.occupancy is not None and truth.occupancy_mask is not None:
             losses["occupancy"] = grid_loss(ground.occupancy, truth.occupancy, truth.occupancy_mask)

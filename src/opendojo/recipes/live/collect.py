@@ -3,7 +3,8 @@
 DAgger (Ross, Gordon and Bagnell, AISTATS 2011): the network meets the states its own mistakes lead
 to, and the expert, who sees the world's insides, says what it would do there. In some worlds the
 expert drives, pushed off its way now and then; a world whose drive has ended is put back to its
-start and the expert drives on, so that no picture is drawn for nothing.
+start, and the other of the two drives on. The network's memory of the drive before fades within
+0.7 s of the new one; batches hold no window that spans both.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from opendojo.evaluate import Driver, Observation
 from opendojo.evaluate.closed_loop import packed
 from opendojo.evaluate.floors import in_vehicle_axes
 from opendojo.model.sizes import SUB_SCORES
+from opendojo.recipes.live.around import Surveyor
 from opendojo.recipes.live.exam import JUDGED, Examiner
 from opendojo.world import World
 from opendojo.world.judge_terms import STEP_S
@@ -51,6 +53,14 @@ class Instant:
     """int64 [n, m]: numbers of candidates."""
     terms: Tensor
     """float32 [n, m, s]: their sub-scores; not a number where the judge was not asked."""
+    occupancy: Tensor
+    """bool [n, 2, gy, gx]: as `around.Around`, and so are the next."""
+    road: Tensor
+    """bool [n, 3, gy, gx]."""
+    agents: Tensor
+    """float32 [n, a, 6]."""
+    agents_mask: Tensor
+    """bool [n, a]."""
 
 
 def expert_path(world: World, choice: Choice, times_s: Tensor) -> Tensor:
@@ -67,6 +77,7 @@ def drive_and_label(
     driver: Driver | None,
     steps: int,
     examiner: Examiner,
+    surveyor: Surveyor,
     *,
     expert_share: float,
 ) -> Iterator[Instant]:
@@ -83,6 +94,7 @@ def drive_and_label(
     mine = (torch.arange(n, dtype=torch.float64) * _GOLDEN) % 1.0 < 1.0 - expert_share
     if driver is None:
         mine.zero_()
+    both = driver is not None and expert_share < 1.0
     episode, stood_s = torch.zeros(n, dtype=torch.int64), torch.zeros(n)
     for step in range(steps):
         pictures = world.render()
@@ -91,10 +103,12 @@ def drive_and_label(
         judged, terms = unasked, unknown
         if step % _ASKED_EVERY == 0:
             judged, terms = examiner.judged(world, choice, path_m, step)
+        around = surveyor.around(world)
         yield Instant(
             yuv=pictures.flatten(2), speed_mps=world.speed_mps.clone(), command=world.command + 1,
             episode=episode.clone(), path_m=path_m,
-            judged=judged, terms=terms,
+            judged=judged, terms=terms, occupancy=around.occupancy, road=around.road,
+            agents=around.agents, agents_mask=around.agents_mask,
         )  # fmt: skip
         speeds = world.speed_mps.tolist()
         push = [one.at(step, speed) for one, speed in zip(pushes, speeds, strict=True)]
@@ -113,4 +127,6 @@ def drive_and_label(
         over = over | (stood_s > _STUCK_S)
         if bool(over.any()):
             world.reset(over)
-            episode, mine, stood_s = episode + over, mine & ~over, torch.where(over, 0.0, stood_s)
+            episode, stood_s = episode + over, torch.where(over, 0.0, stood_s)
+            if both:
+                mine = mine ^ over

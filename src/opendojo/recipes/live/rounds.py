@@ -22,7 +22,10 @@ from opendojo.store.atomic import sync_folder, write_array
 
 __all__ = ["Round", "read_round", "write_round"]
 
-_NAMES = ("yuv", "speed_mps", "command", "episode", "path_m", "judged", "terms")
+_NAMES = (
+    *("yuv", "speed_mps", "command", "episode", "path_m", "judged", "terms"),
+    *("occupancy", "road", "agents", "agents_mask"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,14 @@ class Round:
     """[s, n, m]."""
     terms: npt.NDArray[np.float32]
     """[s, n, m, k]."""
+    occupancy: npt.NDArray[np.bool_]
+    """[s, n, 2, gy, gx]."""
+    road: npt.NDArray[np.bool_]
+    """[s, n, 3, gy, gx]."""
+    agents: npt.NDArray[np.float32]
+    """[s, n, a, 6]."""
+    agents_mask: npt.NDArray[np.bool_]
+    """[s, n, a]."""
 
 
 def write_round(folder: Path, name: str, instants: Iterator[Instant]) -> Path:

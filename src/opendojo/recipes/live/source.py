@@ -27,6 +27,7 @@ from opendojo.loader import Batch
 from opendojo.loader.lens import lens_rows
 from opendojo.model import DrivingTrainee, NetConfig
 from opendojo.model.truth import Truth
+from opendojo.recipes.live.around import Surveyor
 from opendojo.recipes.live.collect import drive_and_label
 from opendojo.recipes.live.exam import Examiner
 from opendojo.recipes.live.rounds import Round, read_round, write_round
@@ -126,7 +127,7 @@ class LiveSource:
             raise ValueError("live.world.cameras and net differ in names or sizes of cameras")
         self.folder, self.config = Path(folder), config
         self.rank, self.ranks = rank, ranks
-        self._examiner = Examiner(net)
+        self._examiner, self._surveyor = Examiner(net), Surveyor(net)
         self._rounds: dict[int, list[Round]] = {}
         self._lens = torch.from_numpy(lens_rows(rig, list(names)))
         facts = json.dumps([asdict(config), asdict(net)], sort_keys=True, default=str)
@@ -190,7 +191,12 @@ class LiveSource:
             world = World(self.config.seeds(number, part), self.config.world)
             share = self.config.expert_share(number)
             instants = drive_and_label(
-                world, driver, self.config.steps, self._examiner, expert_share=share
+                world,
+                driver,
+                self.config.steps,
+                self._examiner,
+                self._surveyor,
+                expert_share=share,
             )
             write_round(self.folder, place.name, instants)
         while self._lost(number):  # a rank that dies is missed by the launcher
@@ -229,6 +235,7 @@ class LiveSource:
         yuv, speed, path = rows("yuv"), rows("speed_mps"), rows("path_m")
         terms = rows("terms")
         b, t, c = yuv.shape[:3]
+        known = torch.ones(b, t, dtype=torch.bool)
         time_s = torch.arange(t, dtype=torch.float64) * self.config.world.step_s
         return LiveBatch(
             yuv=yuv,
@@ -245,5 +252,16 @@ class LiveSource:
             drawn=torch.ones(b, dtype=torch.bool),
             window_id=torch.arange(first_id, first_id + b),
             command=rows("command"),
-            truth=Truth(judged=rows("judged"), terms=terms.nan_to_num(), terms_mask=~terms.isnan()),
+            truth=Truth(
+                judged=rows("judged"),
+                terms=terms.nan_to_num(),
+                terms_mask=~terms.isnan(),
+                occupancy=rows("occupancy"),
+                occupancy_mask=known,
+                road=rows("road"),
+                road_mask=known,
+                agents=rows("agents"),
+                agents_mask=rows("agents_mask"),
+                agents_known=known,
+            ),
         )
