@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,13 +51,14 @@ class LocalLauncher:
                  "limit_s": task.limit_s}  # fmt: skip
         write_json(task.folder / "task.json", order)
         wrapper = Path(__file__).with_name("wrapper.py")
-        self._children[task.id] = subprocess.Popen(
+        child = self._children[task.id] = subprocess.Popen(
             [sys.executable, "-I", "-S", str(wrapper), str(task.folder)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        threading.Thread(target=child.wait, daemon=True).start()  # no zombies
 
     def poll(self, task: Task) -> Status:
         """Read the record; an attempt whose lock is free and has no exit code is lost."""

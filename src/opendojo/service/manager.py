@@ -174,13 +174,19 @@ class Manager:
                 _log.exception("job %s could not be attended; it is tried again", job)
         return self._schedule()
 
-    def decision(self, session: Session) -> Decision:
-        """What would be decided now; nothing is changed."""
+    def decision(self, session: Session, extra: Job | None = None) -> Decision:
+        """What would be decided now, with one job more if given; nothing is changed."""
         at_ms = self.clock()
         now = situation(session, self.policy, at_ms)
-        return decide(
-            now.queues, now.running, now.shares, self.chips, at_ms / 1000, self.policy
-        )
+        if extra is not None:
+            queue = now.queues.setdefault(extra.tenant_id, [])
+            queue.append(_request(extra))
+            queue.sort(key=lambda one: own_order(one, self.policy))
+        return decide(now.queues, now.running, now.shares, self.chips, at_ms / 1000, self.policy)
+
+    def request(self, job: Job) -> Request:
+        """A waiting job as the scheduler sees it."""
+        return _request(job)
 
     def folder(self, job: str) -> Path:
         """Where a job's files are."""
