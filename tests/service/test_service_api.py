@@ -92,7 +92,9 @@ def test_no_token_expired_revoked_and_wrong_scope(api, database):
         for secret in (old, gone, "odj_x"):
             assert api.request(verb, url, json={}, headers=_head(secret)).status_code == 401
     assert api.post("/v1/jobs", json=JOB, headers=_head(reader)).status_code == 403
-    assert api.post("/v1/tokens", json={"scopes": ["admin"]}, headers=_head(reader)).status_code == 403
+    assert (
+        api.post("/v1/tokens", json={"scopes": ["admin"]}, headers=_head(reader)).status_code == 403
+    )
     reply = api.get("/v1/jobs/nonsense", headers=_head(reader))
     assert (reply.status_code, reply.headers["content-type"]) == (422, "application/problem+json")
 
@@ -124,3 +126,21 @@ def test_commands_stay_in_their_folder(api, database, words):
     _, secret = add_tenant(database, "a")
     reply = api.post("/v1/jobs", json=JOB | {"command": words}, headers=_head(secret))
     assert reply.status_code == 422
+
+
+def test_page_logs_in_plans_submits_and_cancels(api, database):
+    _, secret = add_tenant(database, "<b>org</b>")
+    assert "Log in" in api.get("/").text
+    assert api.post("/login", data={"token": "odj_no"}).status_code == 401
+    page = api.post("/login", data={"token": secret})
+    assert "&lt;b&gt;org" in page.text and "default-src 'none'" in page.headers["content-security-policy"]
+    ask = {"command": "demo", "chips": "1", "limit_s": "60", "key": "1"}
+    assert "start at once" in api.post("/submit", data=ask | {"do": "plan"}).text
+    shown = api.post("/submit", data=ask | {"do": "submit"})
+    assert shown.url.path.startswith("/jobs/job_") and "queued" in shown.text
+    evil = api.post(f"{shown.url.path}/cancel", headers={"Origin": "http://evil.example"})
+    assert evil.status_code == 403
+    assert "cancelled" in api.post(f"{shown.url.path}/cancel", data={"x": "y"}).text
+    _, other = add_tenant(database, "other")
+    api.post("/login", data={"token": other})
+    assert api.get(shown.url.path).status_code == 404

@@ -60,7 +60,11 @@ def test_failed_and_lost_attempts_are_numbered_and_tried_again(database, tmp_pat
         manager.tick()
         manager.tick()
     assert state_of(database, job) == "failed"
-    assert [(a.number, a.exit_code) for a in _attempts(database, job)] == [(1, 1), (2, None), (3, 1)]
+    assert [(a.number, a.exit_code) for a in _attempts(database, job)] == [
+        (1, 1),
+        (2, None),
+        (3, 1),
+    ]
     assert set(fake.runs.values()) == {1}
 
 

@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     if chosen.cancel and not chosen.job:
         raise ValueError("name the job to cancel")
 
-    def work(client):  # noqa: ANN001, ANN202
+    def work(client):
         if chosen.cancel:
             found = [client.cancel(chosen.job)]
         elif chosen.job:

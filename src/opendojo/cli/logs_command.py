@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> int:
     """Print the log as it comes."""
     chosen = parse(Logs, "logs", arguments, "The log of a job's newest attempt.")
 
-    def work(client):  # noqa: ANN001, ANN202
+    def work(client):
         if chosen.json:
             text = "".join(client.logs(chosen.job, follow=chosen.follow))
             return show(True, {"job": chosen.job, "log": text}, "")

@@ -10,7 +10,7 @@ __all__ = ["run"]
 def run(arguments: list[str]) -> int:
     """Print the month's budgets and what is used of them."""
 
-    def work(client, json):  # noqa: ANN001, ANN202
+    def work(client, json):
         told = client.quota()
         used = told["used"]
         lines = [told["organisation"]]

@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
     if not words:
         raise ValueError("name the job after --, such as: opendojo submit --chips 2 -- train tiny")
 
-    def work(client):  # noqa: ANN001, ANN202
+    def work(client):
         told = client.submit(
             words, key=chosen.key or None, dry_run=chosen.dry_run, chips=chosen.chips,
             limit_s=chosen.limit_s, priority=chosen.priority, retries=chosen.retries,

@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> int:
     """Print the sums."""
     chosen = parse(Usage, "usage", arguments, "What was used: sums of the ledger.")
 
-    def work(client):  # noqa: ANN001, ANN202
+    def work(client):
         rows = client.usage(chosen.by)
         lines = []
         for row in rows:

@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
     """Print the reason."""
     chosen = parse(Why, "why", arguments, "Why a job waits, from the scheduler's own decision.")
 
-    def work(client):  # noqa: ANN001, ANN202
+    def work(client):
         told = client.why(chosen.job)
         lines = [f"{told['state']}: {told['text']}"]
         if told["before"]:

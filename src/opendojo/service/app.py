@@ -23,11 +23,12 @@ from opendojo.service.database import now_ms
 from opendojo.service.ledger import month_begin_ms, rows_csv, totals
 from opendojo.service.manager import Manager, move
 from opendojo.service.models import Attempt, Event, Job, Project, Tenant, Token, User
+from opendojo.service.page import add_page
 from opendojo.service.states import State
 from opendojo.service.tenants import Caller, audit, find_caller, make_token
 from opendojo.service.wire import JobAsked, JobShown, Plan, Range, TokenAsked, Waiting, shown
 
-__all__ = ["make_app"]
+__all__ = ["make_app", "own_job", "plan", "problem", "submitted", "waiting"]
 
 _Id = Annotated[str, Path(pattern=r"^[a-z]{3}_[0-9a-f]{8,16}$")]
 _MOST = 2**63 - 1
@@ -71,6 +72,7 @@ def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> 
     _files(app)
     _accounts(app)
     _health(app)
+    add_page(app, manager)
     return app
 
 
@@ -117,7 +119,8 @@ def _manager(request: Request) -> Manager:
 Managed = Annotated[Manager, Depends(_manager)]
 
 
-def _own_job(session: Session, caller: Caller, name: str) -> Job:
+def own_job(session: Session, caller: Caller, name: str) -> Job:
+    """A job of the caller's organisation; any other is 404, as if it were not there."""
     query = select(Job).where(Job.id == name, Job.tenant_id == caller.tenant)
     job = session.scalars(query).one_or_none()
     if job is None:
@@ -138,13 +141,13 @@ def _jobs(app: FastAPI) -> None:
         """Submit a job; the same key and request again give the same job."""
         if dry_run:
             response.status_code = 200
-            return _plan(manager, caller, asked)
+            return plan(manager, caller, asked)
         try:
             with manager.database.writing() as session:
-                job, new = _submitted(session, caller, asked, idempotency_key)
+                job, new = submitted(session, caller, asked, idempotency_key)
         except IntegrityError:  # another request with this key was first
             with manager.database.writing() as session:
-                job, new = _submitted(session, caller, asked, idempotency_key)
+                job, new = submitted(session, caller, asked, idempotency_key)
         response.status_code = 201 if new else 200
         return shown(job)
 
@@ -162,7 +165,7 @@ def _jobs(app: FastAPI) -> None:
             if state is not None:
                 query = query.where(Job.state == state)
             if before:
-                last = _own_job(session, caller, before)
+                last = own_job(session, caller, before)
                 query = query.where(
                     (Job.submitted_ms < last.submitted_ms)
                     | ((Job.submitted_ms == last.submitted_ms) & (Job.id < last.id))
@@ -171,7 +174,8 @@ def _jobs(app: FastAPI) -> None:
             return [shown(job) for job in session.scalars(query)]
 
 
-def _submitted(session: Session, caller: Caller, asked: JobAsked, key: str) -> tuple[Job, bool]:
+def submitted(session: Session, caller: Caller, asked: JobAsked, key: str) -> tuple[Job, bool]:
+    """The job of that key, new or old (True where new); 409 where the key means another job."""
     digest = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()
     query = select(Job).where(Job.tenant_id == caller.tenant, Job.key == key)
     old = session.scalars(query).one_or_none()
@@ -202,7 +206,8 @@ def _project(session: Session, caller: Caller, name: str) -> str:
     return found
 
 
-def _plan(manager: Manager, caller: Caller, asked: JobAsked) -> Plan:
+def plan(manager: Manager, caller: Caller, asked: JobAsked) -> Plan:
+    """What a job would take; nothing is written."""
     with manager.database.reading() as session:
         _project(session, caller, asked.project)
         tenant = session.get_one(Tenant, caller.tenant)
@@ -228,13 +233,13 @@ def _of_job(app: FastAPI) -> None:
     def show(name: _Id, caller: Reader, manager: Managed) -> JobShown:
         """One job."""
         with manager.database.reading() as session:
-            return shown(_own_job(session, caller, name))
+            return shown(own_job(session, caller, name))
 
     @app.post("/v1/jobs/{name}/cancel")
     def cancel(name: _Id, caller: Submitter, manager: Managed) -> JobShown:
         """Cancel a job; one that has ended stays as it is."""
         with manager.database.writing() as session:
-            job, at_ms = _own_job(session, caller, name), now_ms()
+            job, at_ms = own_job(session, caller, name), now_ms()
             state = State(job.state)
             if state == State.QUEUED:
                 move(session, job, State.CANCELLED, at_ms)
@@ -246,26 +251,7 @@ def _of_job(app: FastAPI) -> None:
     @app.get("/v1/jobs/{name}/why")
     def why(name: _Id, caller: Reader, manager: Managed) -> Waiting:
         """Why it waits, from the scheduler's own decision; other organisations' jobs are unnamed."""
-        with manager.database.reading() as session:
-            job = _own_job(session, caller, name)
-            if job.state != State.QUEUED:
-                return Waiting(state=job.state, kind="none", text="it does not wait", before=[],
-                               earliest_ms=None, sure="certain")  # fmt: skip
-            decision = manager.decision(session)
-            if any(one.id == name for one in decision.starts):
-                return Waiting(state=job.state, kind="next", text="starts with the next decision",
-                               before=[], earliest_ms=now_ms(), sure="certain")  # fmt: skip
-            wait = decision.why(manager.request(job))
-            query = select(Job.id).where(Job.id.in_(wait.before), Job.tenant_id == caller.tenant)
-            own = set(session.scalars(query))
-        text = wait.text
-        for other in set(wait.before) - own:
-            text = text.replace(other, "a job of another organisation")
-        before = [one if one in own else "other" for one in wait.before]
-        earliest = None if wait.earliest_s is None else int(wait.earliest_s * 1000)
-        sure = "if running jobs use their whole limit and nothing of higher standing arrives"
-        return Waiting(state=job.state, kind=wait.kind, text=text, before=before,
-                       earliest_ms=earliest, sure=sure if earliest else "unknown")  # fmt: skip
+        return waiting(manager, caller, name)
 
     @app.get("/v1/jobs/{name}/events", response_class=StreamingResponse)
     def events(
@@ -274,8 +260,34 @@ def _of_job(app: FastAPI) -> None:
     ) -> StreamingResponse:  # fmt: skip
         """What happened to it, as server-sent events, until it has ended."""
         with manager.database.reading() as session:
-            _own_job(session, caller, name)
-        return StreamingResponse(_events(manager, name, after, follow), media_type="text/event-stream")
+            own_job(session, caller, name)
+        return StreamingResponse(
+            _events(manager, name, after, follow), media_type="text/event-stream"
+        )
+
+
+def waiting(manager: Manager, caller: Caller, name: str) -> Waiting:
+    """Why a job waits, with other organisations' jobs unnamed; 404 for a job of another."""
+    with manager.database.reading() as session:
+        job = own_job(session, caller, name)
+        if job.state != State.QUEUED:
+            return Waiting(state=job.state, kind="none", text="it does not wait", before=[],
+                           earliest_ms=None, sure="certain")  # fmt: skip
+        decision = manager.decision(session)
+        if any(one.id == name for one in decision.starts):
+            return Waiting(state=job.state, kind="next", text="starts with the next decision",
+                           before=[], earliest_ms=now_ms(), sure="certain")  # fmt: skip
+        wait = decision.why(manager.request(job))
+        query = select(Job.id).where(Job.id.in_(wait.before), Job.tenant_id == caller.tenant)
+        own = set(session.scalars(query))
+    text = wait.text
+    for other in set(wait.before) - own:
+        text = text.replace(other, "a job of another organisation")
+    before = [one if one in own else "other" for one in wait.before]
+    earliest = None if wait.earliest_s is None else int(wait.earliest_s * 1000)
+    sure = "if running jobs use their whole limit and nothing of higher standing arrives"
+    return Waiting(state=job.state, kind=wait.kind, text=text, before=before,
+                   earliest_ms=earliest, sure=sure if earliest else "unknown")  # fmt: skip
 
 
 def _events(manager: Manager, name: str, after: int, follow: bool) -> Iterator[str]:
@@ -297,10 +309,12 @@ def _events(manager: Manager, name: str, after: int, follow: bool) -> Iterator[s
 
 def _files(app: FastAPI) -> None:
     @app.get("/v1/jobs/{name}/logs", response_class=PlainTextResponse)
-    def logs(name: _Id, caller: Reader, manager: Managed, follow: bool = False) -> StreamingResponse:
+    def logs(
+        name: _Id, caller: Reader, manager: Managed, follow: bool = False
+    ) -> StreamingResponse:
         """The log of its newest attempt."""
         with manager.database.reading() as session:
-            job = _own_job(session, caller, name)
+            job = own_job(session, caller, name)
         path = manager.folder(job.id) / f"attempt-{job.attempts}" / "log"
         return StreamingResponse(_log(manager, name, path, follow), media_type="text/plain")
 
@@ -308,16 +322,18 @@ def _files(app: FastAPI) -> None:
     def artefacts(name: _Id, caller: Reader, manager: Managed) -> list[str]:
         """Names of the files it wrote; the first 10,000."""
         with manager.database.reading() as session:
-            _own_job(session, caller, name)
+            own_job(session, caller, name)
         work = manager.folder(name) / "work"
         files = (path for path in work.rglob("*") if path.is_file() and not path.is_symlink())
-        return sorted(str(path.relative_to(work)) for path, _ in zip(files, range(10_000), strict=False))
+        return sorted(
+            str(path.relative_to(work)) for path, _ in zip(files, range(10_000), strict=False)
+        )
 
     @app.get("/v1/jobs/{name}/artefacts/{file:path}", response_class=FileResponse)
     def artefact(name: _Id, file: str, caller: Reader, manager: Managed) -> FileResponse:
         """One of them."""
         with manager.database.reading() as session:
-            _own_job(session, caller, name)
+            own_job(session, caller, name)
         work = (manager.folder(name) / "work").resolve()
         try:
             path = (work / file).resolve()

@@ -42,7 +42,9 @@ class Client:
         try:
             kept = json.loads(login_path().read_text())
         except FileNotFoundError:
-            raise ValueError("not logged in: call `opendojo login ADDRESS --token odj_...`") from None
+            raise ValueError(
+                "not logged in: call `opendojo login ADDRESS --token odj_...`"
+            ) from None
         return cls(kept["address"], kept["token"])
 
     def submit(

@@ -17,7 +17,7 @@ from opendojo.service.launcher import Status, Task
 from opendojo.service.ledger import Report
 from opendojo.store.atomic import write_json
 
-__all__ = ["LocalLauncher"]
+__all__ = ["LocalLauncher", "never_claimed", "read_record", "write_order"]
 
 _PASSED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PYTHONPATH")
 
@@ -43,13 +43,7 @@ class LocalLauncher:
         child = self._children.get(task.id)
         if (task.folder / "claim").exists() or (child is not None and child.poll() is None):
             return
-        task.work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        task.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        env = {name: os.environ[name] for name in _PASSED if name in os.environ}
-        env |= {"HOME": str(task.work), "TMPDIR": str(task.work), "OPENDOJO_ATTEMPT": task.id}
-        order = {"argv": [*self.program, *task.command], "work": str(task.work), "env": env,
-                 "limit_s": task.limit_s}  # fmt: skip
-        write_json(task.folder / "task.json", order)
+        write_order(task, self.program)
         wrapper = Path(__file__).with_name("wrapper.py")
         child = self._children[task.id] = subprocess.Popen(
             [sys.executable, "-I", "-S", str(wrapper), str(task.folder)],
@@ -68,7 +62,7 @@ class LocalLauncher:
         if not (task.folder / "claim").exists():
             return Status(phase="absent")
         held = _held(task.folder / "run.lock")  # before the record: the last one may come between
-        report, code = _record(task.folder)
+        report, code = read_record(task.folder)
         if code is not None:
             return Status(phase="ended", report=report, exit_code=code)
         if not held:
@@ -79,16 +73,35 @@ class LocalLauncher:
 
     def stop(self, task: Task) -> None:
         """SIGTERM to the wrapper; what was never claimed is claimed here, so it cannot start."""
-        task.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            handle = os.open(task.folder / "claim", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            os.close(handle)
+        if never_claimed(task.folder):
             return
-        except FileExistsError:
-            pass
         if _held(task.folder / "wrapper.lock"):
             with contextlib.suppress(ValueError, ProcessLookupError):
                 os.kill(int((task.folder / "claim").read_text()), signal.SIGTERM)
+
+
+def write_order(task: Task, program: Sequence[str]) -> None:
+    """Make an attempt's folders and tell its wrapper what to run, in a clean environment."""
+    task.work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    task.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    env = {name: os.environ[name] for name in _PASSED if name in os.environ}
+    if "PYTHONPATH" in env:
+        folders = filter(None, env["PYTHONPATH"].split(os.pathsep))
+        env["PYTHONPATH"] = os.pathsep.join(str(Path(one).absolute()) for one in folders)
+    env |= {"HOME": str(task.work), "TMPDIR": str(task.work), "OPENDOJO_ATTEMPT": task.id}
+    order = {"argv": [*program, *task.command], "work": str(task.work), "env": env,
+             "limit_s": task.limit_s}  # fmt: skip
+    write_json(task.folder / "task.json", order)
+
+
+def never_claimed(folder: Path) -> bool:
+    """Claim an attempt so that it can never start; False where it was claimed before."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        os.close(os.open(folder / "claim", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    return True
 
 
 def _held(path: Path) -> bool:
@@ -105,7 +118,8 @@ def _held(path: Path) -> bool:
     return False
 
 
-def _record(folder: Path) -> tuple[Report | None, int | None]:
+def read_record(folder: Path) -> tuple[Report | None, int | None]:
+    """What the wrapper last wrote: its report, and the exit code once it has one."""
     try:
         found = json.loads((folder / "record.json").read_text())
     except FileNotFoundError:

@@ -72,7 +72,9 @@ def situation(session: Session, policy: Policy, at_ms: int) -> Situation:
         queues.setdefault(job.tenant_id, []).append(_request(job))
     for queue in queues.values():
         queue.sort(key=lambda one: own_order(one, policy))
-    return Situation(queues=queues, running=running, shares=_shares(session, running, policy, at_ms))
+    return Situation(
+        queues=queues, running=running, shares=_shares(session, running, policy, at_ms)
+    )
 
 
 def _request(job: Job, started_ms: int = 0) -> Request:
@@ -103,7 +105,11 @@ def _shares(
         counted = decayed(int(chip_ms) / 1000, age_s, policy.half_life_s)
         usage[tenant] = usage.get(tenant, 0.0) + counted
     month = month_begin_ms(at_ms)
-    sums = [func.sum(Interval.chip_ms), func.sum(Interval.money_micro), func.sum(Interval.energy_mj)]
+    sums = [
+        func.sum(Interval.chip_ms),
+        func.sum(Interval.money_micro),
+        func.sum(Interval.energy_mj),
+    ]
     spent = {
         row[0]: [int(value or 0) for value in row[1:]]
         for row in session.execute(
@@ -127,9 +133,7 @@ def _shares(
     }  # fmt: skip
 
 
-def _share(
-    one: Tenant, usage: float, served_s: float, spent: list[int], committed: float
-) -> Share:
+def _share(one: Tenant, usage: float, served_s: float, spent: list[int], committed: float) -> Share:
     chip_ms, money, energy = spent
     left: list[float] = []
     if one.budget_chip_ms is not None:

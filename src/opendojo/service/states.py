@@ -48,9 +48,7 @@ LEGAL: dict[State, frozenset[State]] = {
 }
 """What may follow each state; a job waits in QUEUED only, and has an attempt from ADMITTED on."""
 
-HOLDING = frozenset(
-    {_S.ADMITTED, _S.STARTING, _S.RUNNING, _S.PREEMPTING, _S.CANCELLING}
-)
+HOLDING = frozenset({_S.ADMITTED, _S.STARTING, _S.RUNNING, _S.PREEMPTING, _S.CANCELLING})
 """States in which a job holds chips."""
 
 
