@@ -34,7 +34,8 @@ def postgres():
     try:
         run(binaries / "initdb", "-D", folder / "db", "-U", "dojo", "-A", "trust", "--no-sync")
         options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        run(binaries / "pg_ctl", "-D", folder / "db", "-w", "-o", options, "-l", folder / "log", "start")  # fmt: skip
+        where = ("-D", folder / "db", "-l", folder / "log")
+        run(binaries / "pg_ctl", *where, "-w", "-o", options, "start")
     except (subprocess.CalledProcessError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         pytest.skip(f"PostgreSQL does not start here: {getattr(error, 'stderr', error)!r:.200}")

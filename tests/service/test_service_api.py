@@ -120,7 +120,7 @@ def test_idempotency_plan_why_and_cancel(api, database):
     assert api.get("/v1/quota", headers=_head(secret)).json()["price_micro"] == 2_000_000
 
 
-@pytest.mark.parametrize("words", [["rm"], ["demo", "/etc/passwd"], ["train", "--data=../x"],
+@pytest.mark.parametrize("words", [["rm"], ["demo", "/etc/x"], ["train", "-d=../x"],
                                    ["train", "--data", "~root"], ["store", "file:///etc"]])  # fmt: skip
 def test_commands_stay_in_their_folder(api, database, words):
     _, secret = add_tenant(database, "a")
@@ -133,7 +133,10 @@ def test_page_logs_in_plans_submits_and_cancels(api, database):
     assert "Log in" in api.get("/").text
     assert api.post("/login", data={"token": "odj_no"}).status_code == 401
     page = api.post("/login", data={"token": secret})
-    assert "&lt;b&gt;org" in page.text and "default-src 'none'" in page.headers["content-security-policy"]
+    assert (
+        "&lt;b&gt;org" in page.text
+        and "default-src 'none'" in page.headers["content-security-policy"]
+    )
     ask = {"command": "demo", "chips": "1", "limit_s": "60", "key": "1"}
     assert "start at once" in api.post("/submit", data=ask | {"do": "plan"}).text
     shown = api.post("/submit", data=ask | {"do": "submit"})

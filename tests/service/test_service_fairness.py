@@ -59,7 +59,8 @@ def test_every_wait_has_a_true_reason():
     for i in range(600):
         limit = rng.choice([0.5, 1, 4]) * HOUR
         ask = Request(id=f"j{i:04d}", tenant=rng.choice(names), chips=rng.choice([1, 1, 2, 8, 99]),
-                      limit_s=limit, priority=rng.randrange(5), submitted_s=rng.random() * 40 * HOUR)  # fmt: skip
+                      limit_s=limit, priority=rng.randrange(5),
+                      submitted_s=rng.random() * 40 * HOUR)  # fmt: skip
         if ask.chips < 99:
             works.append(Work(request=ask, run_s=limit * rng.uniform(0.2, 1)))
     shares = {name: Share(cap_chips=4 if name == "t0" else None) for name in names}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from service_help import add_job, add_tenant, state_of
 from sqlalchemy import delete, func, select, update
@@ -46,7 +48,7 @@ def test_a_job_runs_is_billed_and_ends(database, tmp_path):
     assert states == ["admitted", "starting", "running", "succeeded"]
     assert sum(row.chip_ms for row in rows) == 3 * 5 * 1001
     assert sum(row.money_micro for row in rows) == 3 * 5005 * 7_000_003 // 3_600_000
-    assert all(a.end_ms == b.start_ms for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a.end_ms == b.start_ms for a, b in itertools.pairwise(rows))
 
 
 def test_failed_and_lost_attempts_are_numbered_and_tried_again(database, tmp_path):

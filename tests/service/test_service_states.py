@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +33,7 @@ def test_any_walk_can_end_and_holds_one_attempt_at_a_time(choices):
             break
         state = sorted(LEGAL[state])[choice % len(LEGAL[state])]
         seen.append(state)
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in itertools.pairwise(seen):
         assert after not in HOLDING or before in HOLDING or after == State.ADMITTED
         assert before != State.QUEUED or after in (State.ADMITTED, State.CANCELLED)
     todo, reached = [state], {state}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from opendojo.cli.service_work import connected, show
 from opendojo.cli.show import Common, parse
+
+if TYPE_CHECKING:
+    from opendojo.service.client import Client
 
 __all__ = ["run"]
 
@@ -33,7 +36,7 @@ def run(arguments: list[str]) -> int:
     if chosen.cancel and not chosen.job:
         raise ValueError("name the job to cancel")
 
-    def work(client):
+    def work(client: Client) -> int:
         if chosen.cancel:
             found = [client.cancel(chosen.job)]
         elif chosen.job:

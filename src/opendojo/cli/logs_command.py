@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from opendojo.cli.service_work import connected, show
 from opendojo.cli.show import Common, parse
+
+if TYPE_CHECKING:
+    from opendojo.service.client import Client
 
 __all__ = ["run"]
 
@@ -28,7 +31,7 @@ def run(arguments: list[str]) -> int:
     """Print the log as it comes."""
     chosen = parse(Logs, "logs", arguments, "The log of a job's newest attempt.")
 
-    def work(client):
+    def work(client: Client) -> int:
         if chosen.json:
             text = "".join(client.logs(chosen.job, follow=chosen.follow))
             return show(True, {"job": chosen.job, "log": text}, "")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from opendojo.cli.service_work import show, simple
+
+if TYPE_CHECKING:
+    from opendojo.service.client import Client
 
 __all__ = ["run"]
 
@@ -10,7 +15,7 @@ __all__ = ["run"]
 def run(arguments: list[str]) -> int:
     """Print the month's budgets and what is used of them."""
 
-    def work(client, json):
+    def work(client: Client, json: bool) -> int:
         told = client.quota()
         used = told["used"]
         lines = [told["organisation"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from opendojo.cli.show import Common, parse, print_document
 
@@ -23,6 +24,10 @@ class Serve(Common):
     """Address to listen on."""
     port: int = 8077
     """Port to listen on."""
+    backend: Literal["local", "slurm", "ray"] = "local"
+    """What runs the jobs."""
+    ray_address: str = ""
+    """Address of the Ray cluster, for the backend ray."""
     database: str = ""
     """SQLAlchemy's address of the database; SQLite in the folder by default."""
     certificate: Path | None = None
@@ -54,7 +59,7 @@ def run(arguments: list[str]) -> int:
     serving = Serving(
         root=chosen.root, chips=chosen.chips, host=chosen.host, port=chosen.port,
         database=chosen.database, certificate=chosen.certificate, key=chosen.key,
-        insecure=chosen.insecure,
+        insecure=chosen.insecure, backend=chosen.backend, ray_address=chosen.ray_address,
     )  # fmt: skip
     print(f"serving on {where}", file=sys.stderr, flush=True)
     serve(serving, told)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from opendojo.cli.service_work import connected, show
 from opendojo.cli.show import Common, parse
+
+if TYPE_CHECKING:
+    from opendojo.service.client import Client
 
 __all__ = ["run"]
 
@@ -38,7 +42,7 @@ def run(arguments: list[str]) -> int:
     if not words:
         raise ValueError("name the job after --, such as: opendojo submit --chips 2 -- train tiny")
 
-    def work(client):
+    def work(client: Client) -> int:
         told = client.submit(
             words, key=chosen.key or None, dry_run=chosen.dry_run, chips=chosen.chips,
             limit_s=chosen.limit_s, priority=chosen.priority, retries=chosen.retries,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from opendojo.cli.service_work import connected, show
 from opendojo.cli.show import Common, parse
+
+if TYPE_CHECKING:
+    from opendojo.service.client import Client
 
 __all__ = ["run"]
 
@@ -23,7 +26,7 @@ def run(arguments: list[str]) -> int:
     """Print the sums."""
     chosen = parse(Usage, "usage", arguments, "What was used: sums of the ledger.")
 
-    def work(client):
+    def work(client: Client) -> int:
         rows = client.usage(chosen.by)
         lines = []
         for row in rows:

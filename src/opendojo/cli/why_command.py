@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from opendojo.cli.service_work import connected, show
 from opendojo.cli.show import Common, parse
+
+if TYPE_CHECKING:
+    from opendojo.service.client import Client
 
 __all__ = ["run"]
 
@@ -26,7 +29,7 @@ def run(arguments: list[str]) -> int:
     """Print the reason."""
     chosen = parse(Why, "why", arguments, "Why a job waits, from the scheduler's own decision.")
 
-    def work(client):
+    def work(client: Client) -> int:
         told = client.why(chosen.job)
         lines = [f"{told['state']}: {told['text']}"]
         if told["before"]:

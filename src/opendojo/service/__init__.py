@@ -1,12 +1,12 @@
-"""Computing for others: tenants submit `opendojo` commands, wait fairly, and pay for what they used.
+"""Computing for others: tenants submit commands, wait fairly, and pay for what they used.
 
 The room launches commands as processes and never imports what they do. `admission.decide` says who
 starts and why the rest waits; `manager.Manager` makes it so and survives being killed;
 `ledger` holds what was used, in integers, for ever.
 
     from opendojo.service import Database, LocalLauncher, Manager, migrate
-    migrate("sqlite:////srv/dojo/service.db")
-    Manager(Database("sqlite:////srv/dojo/service.db"), LocalLauncher(), Path("/srv/dojo"), 8).tick()
+    migrate(address := "sqlite:////srv/dojo/service.db")
+    Manager(Database(address), LocalLauncher(), Path("/srv/dojo"), 8).tick()
 """
 
 from opendojo.service.admission import Decision, Policy, Request, Share, Wait, decide

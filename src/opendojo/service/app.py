@@ -250,7 +250,7 @@ def _of_job(app: FastAPI) -> None:
 
     @app.get("/v1/jobs/{name}/why")
     def why(name: _Id, caller: Reader, manager: Managed) -> Waiting:
-        """Why it waits, from the scheduler's own decision; other organisations' jobs are unnamed."""
+        """Why it waits, from the scheduler's own decision; others' jobs stay unnamed."""
         return waiting(manager, caller, name)
 
     @app.get("/v1/jobs/{name}/events", response_class=StreamingResponse)
@@ -385,7 +385,8 @@ def _accounts(app: FastAPI) -> None:
         with manager.database.reading() as session:
             tenant = session.get_one(Tenant, caller.tenant)
             spent = totals(session, caller.tenant, month_begin_ms(now_ms()), _MOST)[0]
-            names = ("weight", "rank", "cap_chips", "budget_micro", "budget_chip_ms", "budget_mj", "price_micro")  # fmt: skip
+            budgets = ("budget_micro", "budget_chip_ms", "budget_mj")
+            names = ("weight", "rank", "cap_chips", "price_micro", *budgets)
             return {"organisation": tenant.name, "used": spent,
                     **{name: getattr(tenant, name) for name in names}}  # fmt: skip
 

@@ -56,12 +56,15 @@ class _Engine:
             self.end(task)
 
     def alive(self, task: Task) -> bool:
+        """Does the engine still have it."""
         raise NotImplementedError
 
     def submit(self, task: Task, words: Sequence[str]) -> None:
+        """Hand it to the engine."""
         raise NotImplementedError
 
     def end(self, task: Task) -> None:
+        """Have the engine end it."""
         raise NotImplementedError
 
 
@@ -96,17 +99,15 @@ class SlurmLauncher(_Engine):
         )  # fmt: skip
 
     def end(self, task: Task) -> None:
-        """SIGTERM to the wrapper, which gives the command its grace; at once where it is pending."""
+        """SIGTERM to the wrapper, which gives the command its grace; at once if pending."""
         self.call(["scancel", "--state=PENDING", f"--name={task.id}"])
         self.call(["scancel", "--batch", "--signal=TERM", f"--name={task.id}"])
 
 
 class RayLauncher(_Engine):
-    """`ray job`, on the cluster that `address` names: one cluster per organisation, never shared."""
+    """`ray job` on the cluster at `address`: one cluster per organisation, never shared."""
 
-    def __init__(
-        self, address: str, program: Sequence[str] = _PROGRAM, call: Call = _call
-    ) -> None:
+    def __init__(self, address: str, program: Sequence[str] = _PROGRAM, call: Call = _call) -> None:
         super().__init__(program, call)
         self.address = address
 

@@ -1,4 +1,4 @@
-"""Opens the database: SQLite with a write-ahead log, or PostgreSQL; brings it to the newest schema."""
+"""Opens the database (SQLite or PostgreSQL) and brings it to the newest schema."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def now_ms() -> int:
 
 
 class Database:
-    """Two kinds of transactions: `reading()` never waits for a writer, `writing()` commits at its end.
+    """Transactions: `reading()` never waits for a writer, `writing()` commits at its end.
 
     SQLite has one writer at a time, so a writing transaction takes its lock at once (BEGIN
     IMMEDIATE): none can find on its first write that what it read is old.

@@ -19,7 +19,16 @@ from sqlalchemy.orm import Session
 
 from opendojo.service.models import Attempt, Interval, Job, Tenant
 
-__all__ = ["Report", "bill", "correct", "month_begin_ms", "price_of", "rows_csv", "totals", "write_parquet"]  # fmt: skip
+__all__ = [
+    "Report",
+    "bill",
+    "correct",
+    "month_begin_ms",
+    "price_of",
+    "rows_csv",
+    "totals",
+    "write_parquet",
+]
 
 HOUR_MS = 3_600_000
 _SUMS = ("chip_ms", "cpu_ms", "energy_mj", "frames", "bytes", "money_micro")
@@ -113,7 +122,9 @@ def correct(session: Session, row: Interval, reason: str, **change: int) -> Inte
     return new
 
 
-def totals(session: Session, tenant: str, begin_ms: int, end_ms: int, by: str = "") -> list[dict[str, Any]]:  # fmt: skip
+def totals(
+    session: Session, tenant: str, begin_ms: int, end_ms: int, by: str = ""
+) -> list[dict[str, Any]]:
     """Sums of a tenant's rows that end in [begin_ms, end_ms), in all or by `project` or `job`.
 
     `unmetered_rows` counts the rows without energy: where it is not 0, energy_mj is a part only.

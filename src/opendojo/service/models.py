@@ -1,11 +1,22 @@
-"""The tables. Times are integer milliseconds since 1970, quantities integers; nothing is a float."""
+"""The tables. Times are integer milliseconds since 1970, quantities integers, never floats."""
 
 from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-__all__ = ["Attempt", "Audit", "Base", "Event", "Interval", "Job", "Project", "Tenant", "Token", "User"]  # fmt: skip
+__all__ = [
+    "Attempt",
+    "Audit",
+    "Base",
+    "Event",
+    "Interval",
+    "Job",
+    "Project",
+    "Tenant",
+    "Token",
+    "User",
+]
 
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 

@@ -88,7 +88,9 @@ def _sessions(app: FastAPI) -> None:
         with request.app.state.manager.database.reading() as session:
             found = find_caller(session, secret, now_ms())
         if found is None:
-            return _html("login.html", 401, title="Log in", error="The token is unknown or expired.")
+            return _html(
+                "login.html", 401, title="Log in", error="The token is unknown or expired."
+            )
         reply = RedirectResponse("/", 303)
         secure = request.url.scheme == "https"
         reply.set_cookie(_COOKIE, secret, httponly=True, samesite="strict", secure=secure)

@@ -9,11 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sqlalchemy import select
 
 from opendojo.service.admission import Policy
+from opendojo.service.cluster import RayLauncher, SlurmLauncher
 from opendojo.service.database import Database, migrate, now_ms
+from opendojo.service.launcher import Launcher
 from opendojo.service.local import LocalLauncher
 from opendojo.service.manager import Manager
 from opendojo.service.models import Tenant
@@ -42,6 +45,9 @@ class Serving:
     """Listen beyond loopback without TLS, such as behind a proxy that has it."""
     program: tuple[str, ...] = ()
     """What runs a job's words; `opendojo` by default."""
+    backend: Literal["local", "slurm", "ray"] = "local"
+    ray_address: str = ""
+    """The Ray cluster's address, such as http://127.0.0.1:8265."""
     tick_s: float = 0.5
 
 
@@ -83,7 +89,7 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
         database = Database(address)
         if (secret := first_token(database)) is not None:
             told(secret)
-        launcher = LocalLauncher(serving.program) if serving.program else LocalLauncher()
+        launcher = _launcher(serving)
         manager = Manager(database, launcher, serving.root.resolve(), serving.chips, Policy())
         stop = threading.Event()
         loop = threading.Thread(target=_loop, args=(manager, stop, serving.tick_s), daemon=True)
@@ -102,6 +108,16 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
             stop.set()
             loop.join(timeout=10)
             database.close()
+
+
+def _launcher(serving: Serving) -> Launcher:
+    if serving.backend == "local":
+        return LocalLauncher(serving.program) if serving.program else LocalLauncher()
+    if serving.backend == "slurm":
+        return SlurmLauncher()
+    if not serving.ray_address:
+        raise ValueError("the backend ray needs the cluster's address")
+    return RayLauncher(serving.ray_address)
 
 
 def _loop(manager: Manager, stop: threading.Event, tick_s: float) -> None:

@@ -5,6 +5,9 @@ nothing of the attempt is left; `claim` is made once, so an attempt never runs t
 is replaced in one piece every second, and at the end with the exit code.
 """
 
+# ruff: noqa: PTH105, PTH123, PTH208
+# pathlib takes longer to import than all the rest of this.
+
 import contextlib
 import fcntl
 import json
@@ -61,6 +64,7 @@ class Run:
             self.stop_s = time.monotonic() + GRACE_S
 
     def signal(self, number):
+        """Send to all of the child's group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.child.pid, number)
 

@@ -27,6 +27,7 @@ def _ref(name, table):
 
 
 def upgrade():
+    """Make all tables."""
     _tenants()
     _jobs()
     _ledger()
@@ -114,6 +115,7 @@ def _ledger():
 
 
 def downgrade():
+    """Drop all tables."""
     for name in ("audit", "ledger", "event", "attempt", "job", "token", "user_account", "project",
                  "tenant"):  # fmt: skip
         op.drop_table(name)
