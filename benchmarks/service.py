@@ -17,7 +17,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common.document import Section, document, save
-
 from opendojo.service import Policy, Request, Share, Work, simulate
 
 HOUR, DAY = 3600.0, 86400.0
@@ -72,14 +71,14 @@ def main() -> int:
     parser.add_argument("--smoke", action="store_true", help="tiny, no bar judged")
     parser.add_argument("--save", action="store_true", help="keep the result in results/")
     chosen = parser.parse_args()
-    section = Section("service")
+    section = Section("service", "the scheduler, simulated", not chosen.smoke)
     late = share()
     longest_h, told, waited = crowd(2000 if chosen.smoke else 100_000)
     section.say(f"late tenant's share {late:.4f}; longest wait {longest_h:.1f} h (simulated)")
     section.say(f"{told:,} of {waited:,} waits have a reason")
     told_document = document(
         "service", f"./dojo python benchmarks/service.py {' '.join(sys.argv[1:])}", [section]
-    )  # noqa: E501
+    )
     told_document["bars"] = {
         "share off the half": {"value": abs(late - 0.5), "bar": 0.05, "unit": "",
                                "ok": abs(late - 0.5) <= 0.05},

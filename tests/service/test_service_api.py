@@ -121,7 +121,7 @@ def test_idempotency_plan_why_and_cancel(api, database):
 
 
 @pytest.mark.parametrize("words", [["rm"], ["demo", "/etc/x"], ["train", "-d=../x"],
-                                   ["train", "--data", "~root"], ["store", "file:///etc"]])  # fmt: skip
+                                   ["train", "~root"], ["store", "file:///etc"]])  # fmt: skip
 def test_commands_stay_in_their_folder(api, database, words):
     _, secret = add_tenant(database, "a")
     reply = api.post("/v1/jobs", json=JOB | {"command": words}, headers=_head(secret))
