@@ -124,8 +124,8 @@ def read_record(folder: Path) -> tuple[Report | None, int | None]:
         found = json.loads((folder / "record.json").read_text())
     except FileNotFoundError:
         return None, None
-    names = ("begun_ms", "wall_ms", "cpu_ms")
-    return Report(**{name: int(found[name]) for name in names}), found["exit"]
+    begun, wall, cpu = (int(found[name]) for name in ("begun_ms", "wall_ms", "cpu_ms"))
+    return Report(begun_ms=begun, wall_ms=wall, cpu_ms=cpu), found["exit"]
 
 
 def _kill_orphans(folder: Path) -> None:
