@@ -18,7 +18,10 @@ def make_rapl(home: Path, counters_uj: dict[str, int], *, limit_uj: int = 262_14
 
 
 def set_uj(home: Path, key: str, uj: int) -> None:
-    (home / f"intel-rapl:{key}" / "energy_uj").write_text(f"{uj}\n")
+    """In one stroke, as the kernel does: a meter's thread may be reading."""
+    counter = home / f"intel-rapl:{key}" / "energy_uj"
+    (counter.parent / "next").write_text(f"{uj}\n")
+    (counter.parent / "next").replace(counter)
 
 
 def name_zone(home: Path, key: str, name: str) -> None:

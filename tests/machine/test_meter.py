@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import opendojo.machine
-from fake_counters import cpuinfo, make_rapl
+from fake_counters import cpuinfo, make_rapl, set_uj
 from opendojo.machine import Meter, cores_for, machine_facts
 
 
@@ -19,7 +19,7 @@ def rapl(tmp_path: Path) -> Path:
 
 def test_counters_are_read_as_differences(rapl: Path) -> None:
     meter = Meter(powercap=rapl, nvml=None)
-    (rapl / "intel-rapl:0" / "energy_uj").write_text("4000000\n")
+    set_uj(rapl, "0", 4_000_000)
     energy = meter.stop()
     assert energy.joules == pytest.approx(3.0)
     assert energy.measured
@@ -28,7 +28,7 @@ def test_counters_are_read_as_differences(rapl: Path) -> None:
 
 def test_a_counter_that_wraps_never_goes_negative(rapl: Path) -> None:
     meter = Meter(powercap=rapl, nvml=None)
-    (rapl / "intel-rapl:1" / "energy_uj").write_text("500000\n")
+    set_uj(rapl, "1", 500_000)
     assert meter.stop().joules == pytest.approx(5.5)
 
 

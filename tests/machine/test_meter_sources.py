@@ -274,15 +274,13 @@ def test_windows_add_up_to_the_counter(tmp_path: Path) -> None:
 
 
 def test_the_sampling_thread_ends_with_the_meter(tmp_path: Path) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     meter = Meter(powercap=make_rapl(tmp_path, {"0": 0}), nvml=None)
-    assert threading.active_count() == before + 1
+    (sampler,) = set(threading.enumerate()) - before
     del meter
     gc.collect()
-    until_s = time.monotonic() + 5.0
-    while threading.active_count() > before and time.monotonic() < until_s:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    sampler.join(5.0)
+    assert not sampler.is_alive()
 
 
 def test_the_thread_asks_a_board_without_a_counter(tmp_path: Path) -> None:

@@ -128,10 +128,11 @@ def test_without_rights_nothing_is_tried() -> None:
 
 
 SWEEP = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from opendojo.machine.caps import find_caps
 from opendojo.machine.tune import measure_command, sweep_caps
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, which may be around the tests, ignores it
 caps = find_caps(nvml=None, powercap=Path(sys.argv[1]))
 work = measure_command([sys.executable, "-c", f"import os, time; open({sys.argv[2]!r}, 'w')"
                         ".write(str(os.getpid())); time.sleep(60)"], 1)

@@ -174,6 +174,7 @@ def test_the_callers_random_state_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # Dynamo
 def test_a_compiled_trainee_learns_the_same(tmp_path: Path) -> None:
     import dataclasses
 

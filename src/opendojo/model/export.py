@@ -214,7 +214,7 @@ def _exported(graph: Graph) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     shapes = ({0: batch},) * len(arguments)
     module = graph.module.eval()
-    with torch.no_grad():
+    with _quiet(), torch.no_grad():
         return torch.export.export(module, arguments, dynamic_shapes=shapes, strict=True)
 
 
