@@ -1,8 +1,9 @@
-"""`opendojo machine tune|work`: what a setting of this machine costs per frame."""
+"""`opendojo machine tune|work`: what a setting of this machine costs; more is in machine_*.py."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,13 @@ from opendojo.machine.tune import (
 __all__ = ["run"]
 
 _EXIT_RESOURCES = 4
+_ELSEWHERE = {
+    "chips": "opendojo.cli.machine_chips",
+    "crysis": "opendojo.cli.machine_crysis",
+    "package": "opendojo.cli.machine_package",
+}
+"""Subcommands with a file of their own, which has `run(arguments)`."""
+_ABOUT = f"Tune this machine. More, each with --help: {', '.join(sorted(_ELSEWHERE))}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +79,15 @@ class Work(Common):
 
 def run(arguments: list[str]) -> int:
     """Run the command; exit code 4 where a power cap may not be set."""
+    if arguments and arguments[0] in _ELSEWHERE:
+        return importlib.import_module(_ELSEWHERE[arguments[0]]).run(arguments[1:])
     split = arguments.index("--") if "--" in arguments else len(arguments)
     words, command = arguments[:split], arguments[split + 1 :]
     kind = (
         Annotated[Tune, tyro.conf.subcommand("tune", description=cleandoc(Tune.__doc__ or ""))]
         | Annotated[Work, tyro.conf.subcommand("work", description=cleandoc(Work.__doc__ or ""))]
     )
-    chosen: Any = parse(kind, "machine", words, "Tune this machine.")  # type: ignore[arg-type]
+    chosen: Any = parse(kind, "machine", words, _ABOUT)  # type: ignore[arg-type]
     if isinstance(chosen, Work):
         from opendojo.cli.machine_work import work
 
