@@ -115,7 +115,7 @@ def test_yield_of_the_table() -> None:
 
 
 def test_a_warm_die_slows_down_to_what_is_shed() -> None:
-    base = dict(nominal_w=600.0, idle_share=0.2, coolant_c=30.0, limit_c=90.0)
+    base = {"nominal_w": 600.0, "idle_share": 0.2, "coolant_c": 30.0, "limit_c": 90.0}
     assert held_clock(Cooling(**base, kelvin_per_w=0.1)) == 1.0
     clock = held_clock(Cooling(**base, kelvin_per_w=0.2))
     assert 600 * (0.2 + 0.8 * clock**3) == pytest.approx(60 / 0.2)
@@ -138,7 +138,7 @@ def test_power_by_hand() -> None:
     assert energy_usd(3.6e6, 0.1) == pytest.approx(0.1)
     for wrong in (lambda: chip_w(1, 2, 1.5), lambda: facility_w(1, 1, 0.9),
                   lambda: capped(50, 100, 700, 1), lambda: joules_per(1, 0)):  # fmt: skip
-        with pytest.raises(ValueError, match="must be|not above"):
+        with pytest.raises(ValueError, match=r"must be|not above"):
             wrong()
 
 
