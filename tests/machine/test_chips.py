@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -19,8 +17,6 @@ from opendojo.machine.pods import (
     judge_package,
     load_packages,
 )
-
-_RUNS = Path(os.environ.get("OPENDOJO_PUBLISHED_RUNS", "published_runs.csv"))
 
 _GOOD = """
 [[chip]]
@@ -77,13 +73,18 @@ def test_a_tile_is_25_dies_and_links_are_one_direction() -> None:
     assert find_pod("ExaPOD").chips() == 120
 
 
-@pytest.mark.skipif(not _RUNS.is_file(), reason="OPENDOJO_PUBLISHED_RUNS names no table of runs")
-def test_every_accelerator_of_the_published_runs_is_known() -> None:
-    with _RUNS.open() as file:
-        names = {row["accelerator"] for row in csv.DictReader(file)}
-    assert names
-    for name in names:
-        find_chip(name)
+@pytest.mark.parametrize(
+    ("written", "gigabytes"),
+    [("A100", 80), ("A100-40GB", 40), ("A100-80GB", 80), ("B200", 180), ("B300", 270),
+     ("Dojo D1 tile", 107), ("GB200", 186), ("GB300", 279), ("Gaudi 2", 96), ("H100-80GB SXM", 80),
+     ("H100-96GB HBM2e 500W", 96), ("H200-141GB", 141), ("H200-NVL", 141), ("L40S", 48),
+     ("L40S (PCIe fabric)", 48), ("MI300X", 192), ("RTX 3090", 24), ("TPU v4", 32), ("TPU v5e", 16),
+     ("TPU v5p", 95), ("TPU v6e", 32), ("TPU7x Ironwood", 192), ("V100", 32), ("V100-16GB", 16),
+     ("V100-32GB", 32)],
+)  # fmt: skip
+def test_accelerators_are_found_as_published_runs_write_them(written: str, gigabytes: int) -> None:
+    capacity = find_chip(written).memories[0].capacity_bytes.value
+    assert capacity == pytest.approx(gigabytes * 1e9, rel=0.01)
 
 
 def test_pods_and_packages_name_chips_and_chips_name_pods() -> None:
