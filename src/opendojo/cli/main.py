@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "drive a network and its floors on roads it never saw",
     "drive": "watch a driver on one road, as a film",
     "export": "a trained network as one ONNX file, checked, with its model card",
+    "guard": "test this machine for silent corruption; inject faults below the guard",
     "machine": "joules per frame under power caps or counts of threads",
     "numerics": "number formats: range and gaps, and what a network loses in them",
     "bench": "frames/s of a store on this machine, and the cores a fleet's day would need",
@@ -75,6 +76,9 @@ def _explain(error: Exception) -> int:
     maps = sys.modules.get("opendojo.world.maps")
     if maps is not None and isinstance(error, maps.BadMap):
         return _fail(EXIT_DATA, str(error))
+    guard = sys.modules.get("opendojo.guard")
+    if guard is not None and isinstance(error, guard.Suspected):
+        return _fail(EXIT_RESOURCES, f"{error} (the same command goes on from a checkpoint)")
     if isinstance(error, ValueError) and not isinstance(error, BadStore):
         return _fail(EXIT_USAGE, str(error))
     if isinstance(error, BadClip | BadStore):
