@@ -1,4 +1,4 @@
-"""Slurm: recorded manners of its commands, and the real one where it is."""
+"""Slurm: a pretended one, written by us, and the real one where it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 class PretendSlurm:
-    """Answers as sbatch, squeue and scancel do, and runs the script for real."""
+    """Answers as we believe sbatch, squeue and scancel do; scripts run for real, no Slurm does."""
 
     def __init__(self) -> None:
         self.children: dict[str, subprocess.Popen] = {}
@@ -63,7 +63,7 @@ def _through(launcher, folder):
     assert launcher.poll(never).phase == "lost"
 
 
-def test_slurm_by_its_manners(tmp_path):
+def test_pretended_slurm(tmp_path):
     from opendojo.service.cluster import SlurmLauncher
 
     pretend = PretendSlurm()

@@ -51,6 +51,20 @@ def test_a_job_runs_is_billed_and_ends(database, tmp_path):
     assert all(a.end_ms == b.start_ms for a, b in itertools.pairwise(rows))
 
 
+@pytest.mark.parametrize("code", [2, 3])
+def test_wrong_usage_and_bad_data_are_not_tried_again(database, tmp_path, code):
+    tenant, _ = add_tenant(database, "a")
+    job = add_job(database, tenant, retries=2)
+    manager, fake = _manager(database, tmp_path)
+    manager.tick()
+    manager.tick()
+    fake.end(_attempts(database, job)[0].id, code)
+    manager.tick()
+    manager.tick()
+    assert state_of(database, job) == "failed"
+    assert len(_attempts(database, job)) == 1
+
+
 def test_failed_and_lost_attempts_are_numbered_and_tried_again(database, tmp_path):
     tenant, _ = add_tenant(database, "a")
     job = add_job(database, tenant, retries=2)

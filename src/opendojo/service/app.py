@@ -71,6 +71,7 @@ def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> 
     _of_job(app)
     _files(app)
     _accounts(app)
+    _tokens(app)
     _health(app)
     add_page(app, manager)
     return app
@@ -390,6 +391,8 @@ def _accounts(app: FastAPI) -> None:
             return {"organisation": tenant.name, "used": spent,
                     **{name: getattr(tenant, name) for name in names}}  # fmt: skip
 
+
+def _tokens(app: FastAPI) -> None:
     @app.post("/v1/tokens", status_code=201)
     def new_token(asked: TokenAsked, caller: Reader, manager: Managed) -> dict[str, Any]:
         """A token of one's own with no more scopes than this one's; shown this once."""

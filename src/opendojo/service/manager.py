@@ -27,6 +27,9 @@ __all__ = ["Manager", "Situation", "move", "situation"]
 
 _log = logging.getLogger("opendojo.service")
 
+_FINAL_CODES = (2, 3)
+"""Exit codes of `opendojo` for wrong usage and bad data: the same command fails the same way."""
+
 
 def move(session: Session, job: Job, new: State, at_ms: int, text: str = "") -> None:
     """Change a job's state, if it is still in the one we know; write the event.
@@ -257,7 +260,7 @@ class Manager:
             text = "was lost" if code is None else f"ended with exit code {code}"
             job.failures += 1
             session.flush()
-            if job.failures <= job.retries:
+            if job.failures <= job.retries and code not in _FINAL_CODES:
                 move(session, job, State.RETRYING, at_ms, text)
                 move(session, job, State.QUEUED, at_ms, "is tried again")
             else:
