@@ -11,6 +11,7 @@ import pytest
 from opendojo.machine.calibration import defaults, fit, intervals, out_of_fold, predict_s
 from opendojo.machine.cost import jobs_of, step_parts_s
 from opendojo.machine.runs import Refused, Run, read_run, read_runs
+from opendojo.machine.stated import run_bytes, run_power_w, stated_bytes
 
 _ROW = {
     "id": "made-1", "source": "Megatron", "year": "2023", "model": "GPT", "params": "3600000000",
@@ -105,3 +106,22 @@ def test_fit_finds_factors_that_made_the_times_and_folds_do_not_see_them(tmp_pat
     mine = np.array([run in spoiled for run in runs])
     assert after[mine] == pytest.approx(before[mine])
     assert (intervals(runs, error) > 0).all()
+
+
+def test_stated_memory_and_power_are_read_and_modelled() -> None:
+    by_notes = _run(notes="peak memory per GPU 29 GB; step time at iteration 2")
+    assert stated_bytes(by_notes) == 29e9
+    assert stated_bytes(_run(notes="peak memory 2.0 GiB")) == 2 * 2**30
+    assert stated_bytes(_run()) is None
+    # 3.6e9 parameters over 4 ranks of tensor and pipeline: 18 bytes each, and something kept.
+    assert 18 * 3.6e9 / 4 < run_bytes(by_notes) < 80e9
+    more = run_bytes(_run(micro_batch="8", global_batch="2048"))
+    assert more > run_bytes(_run(micro_batch="2", global_batch="2048"))
+    busy = run_power_w(by_notes, {"products": 1.0})
+    idle = run_power_w(by_notes, {"products": 0.1, "exchange": 0.9})
+    assert 8 * (2500 + 8 * 50) < idle < busy < 8 * (2500 + 8 * 400)
+
+
+def test_a_stated_micro_batch_makes_the_batch_where_that_is_missing() -> None:
+    run = _run(global_batch="", micro_batch="4", pipeline_parallel="1", tensor_parallel="1")
+    assert run.values["gb"] == 4 * 64

@@ -191,7 +191,8 @@ def _language(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array
     wide = 34 + 10 * v["narrow"] * f["cast"] + 12 * np.sqrt(v["topk"])
     traffic = tokens * v["hidden"] * v["layers"] * wide * passes * f["elementwise"]
     traffic = traffic + unfused * 10 * (3 + redone) * f["unfused"]
-    weights = v["parameters"] * v["bytes"] * 4 / np.maximum(v["ep"], 1)
+    # Frozen weights are read twice, others also as gradients.
+    weights = v["parameters"] * v["bytes"] * np.where(v["lora"] > 0, 2, 4) / np.maximum(v["ep"], 1)
     traffic = (traffic + weights) / split / (v["memory_rate"] * f["memory"])
     kernels = (
         v["layers"] * np.where(moe, 40, 20) * passes / v["pp"] * np.where(v["flash"] > 0, 0.6, 1)

@@ -209,6 +209,7 @@ def _layout(run: Run) -> None:
     usual = v.get("usual_batch", max(1.0, 8192.0 / v.get("seq", 8192.0)))
     if v["pp"] > 1:
         usual = 1.0
+    usual = _number(row, "micro_batch") or usual
     v["gb"] = _number(row, "global_batch") or usual * v["dp"] * (8 if v["pp"] > 1 else 1)
     # Without a stated micro-batch: as many samples as fit, at most the rank's share.
     share = max(v["gb"] / v["dp"], 1.0 / run.count)
