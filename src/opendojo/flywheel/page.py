@@ -36,9 +36,11 @@ section { background:var(--sheet); border:1px solid var(--line); border-radius:1
  padding:14px 18px; margin:14px 0; }
 table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums; }
 th,td { text-align:right; padding:5px 8px; border-bottom:1px solid var(--line); }
-th:first-child,td:first-child,td.yes,td.no { text-align:left; } th { color:var(--soft); font-weight:600; }
+th:first-child,td:first-child,td.yes,td.no { text-align:left; }
+th { color:var(--soft); font-weight:600; }
 .scroll { overflow-x:auto; }
-.grid { display:grid; margin-top:14px; grid-template-columns:repeat(auto-fill,minmax(200px,1fr)); gap:12px; }
+.grid { display:grid; margin-top:14px;
+ grid-template-columns:repeat(auto-fill,minmax(200px,1fr)); gap:12px; }
 figure { margin:0; } figure img { width:100%; border-radius:8px; display:block; }
 figcaption { font-size:12.5px; color:var(--soft); margin-top:4px; }
 figcaption b { color:var(--ink); } svg { width:100%; height:auto; }
@@ -59,8 +61,8 @@ def write_page(folder: Path, out: Path | None = None) -> Path:
     floors = json.loads(floors_path.read_text()) if floors_path.exists() else {}
     body = [
         f"<h1>Flywheel: {html.escape(folder.name)}</h1>",
-        f'<p class="lead">{len(lines) - 1} round{"s" * (len(lines) != 2)} after the first network; driving scores of '
-        "OpenDojo's own world, 0 to 100, with 90 % bootstrap intervals over the roads.</p>",
+        f'<p class="lead">{len(lines) - 1} round{"s" * (len(lines) != 2)} after the first '
+        "network; driving scores of OpenDojo's own world, 0 to 100, with 90 % bootstrap intervals over the roads.</p>",
         f"<section><h2>Score per round</h2>{_chart(lines, floors)}"
         f'<div class="scroll">{_table(lines, floors)}</div></section>',
         *(_round(folder, line) for line in reversed(lines)),
