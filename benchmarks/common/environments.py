@@ -51,6 +51,19 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         # its own bounds want a torch below 2.11, of which the registry has no build without CUDA
         ("lerobot==0.4.4",),
     ),
+    "numerics": (
+        (
+            "torch==2.13.0",
+            "numpy==2.4.6",
+            "ml-dtypes==0.6.0",
+            "gfloat==0.5.2",
+            "more-itertools==11.2.1",
+            "ninja",
+            "setuptools",
+        ),
+        # its own bounds are of old torch
+        ("qtorch==0.3.0",),
+    ),
     "train": (
         (
             "torch==2.13.0",

@@ -6,6 +6,7 @@ import dataclasses
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
@@ -171,6 +172,27 @@ def test_a_stopped_run_drives_and_learns_the_same(tmp_path: Path, stops: tuple[i
     assert not (first.yuv == second.yuv).all(), "each round has worlds of its own"
 
 
+def test_windows_in_which_the_expert_turns_or_brakes_come_more_often(tmp_path: Path):
+    config = dataclasses.replace(LIVE, worlds=4, plain=0.25, batch=40)
+    source = LiveSource(tmp_path, config, NET)
+    source.follow(lambda: DrivingTrainee(NET), 0)
+    (drives,) = source._rounds[0]
+    times_s = source._examiner.times_s.numpy()
+    path_m, speed_mps = np.zeros_like(drives.path_m), np.full_like(drives.speed_mps, 8.0)
+    path_m[..., 0] = 8.0 * times_s  # straight on at one speed in worlds 0 and 1,
+    path_m[:, 2, :, 1] = 1.0 * times_s**2  # to the left in world 2,
+    path_m[:, 3, :, 0] -= 1.0 * times_s**2  # and braking in world 3
+    episode = np.zeros_like(drives.episode)
+    source._rounds[0] = [
+        dataclasses.replace(drives, path_m=path_m, speed_mps=speed_mps, episode=episode)
+    ]
+    seen = torch.cat([source._batch(number).path_m[:, 0, -1] for number in range(8)])
+    turned, braked = (seen[:, 1] > 1.0).sum(), (seen[:, 0] < 24.0).sum()
+    plain = len(seen) - turned - braked  # of four windows drawn, half are plain
+    assert 0.12 < plain / len(seen) < 0.30, "a quarter of the others, so a fifth of all"
+    assert 0.7 < turned / braked < 1.4
+
+
 def test_a_lost_round_is_named(tmp_path: Path):
     source = LiveSource(tmp_path, LIVE, NET)
     trainee = DrivingTrainee(NET)
@@ -211,6 +233,7 @@ def test_ranks_share_the_driving_and_the_batches(tmp_path: Path):
         ({"steps": 7}, "a window alone has 8"),
         ({"expert_least": 1.5}, "expert_least"),
         ({"expert_halves": 0.0}, "expert_halves"),
+        ({"plain": 0.0}, "live.plain"),
     ],
 )
 def test_bad_values_are_named(bad: dict[str, float], word: str):

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+
+from opendojo.train import parallel
 
 KIT = Path(__file__).parent / "ranks_kit.py"
 
@@ -55,3 +59,11 @@ def test_one_rank_then_two_then_one(tmp_path: Path, parallel: str) -> None:
     assert mixed == pytest.approx(alone, rel=1e-5)
     assert told["same_order"]
     assert told["frames"] == [15 * 8] * 2 and told["steps"] == [15, 15]
+
+
+def test_what_fsdp_cannot_shard_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Linear(2, 2)
+    module.register_parameter("heat", nn.Parameter(torch.tensor(1.0)))
+    monkeypatch.setattr(parallel, "ranks_of", lambda: 2)
+    with pytest.raises(ValueError, match=r"heat is a parameter without dimensions.*shape \(1,\)"):
+        parallel.shared(module, "fsdp", torch.device("cpu"))

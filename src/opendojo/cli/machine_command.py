@@ -1,4 +1,4 @@
-"""`opendojo machine tune|work`: what a setting of this machine costs per frame."""
+"""`opendojo machine tune|work|validate`: what a setting of this machine costs per frame."""
 
 from __future__ import annotations
 
@@ -71,6 +71,10 @@ class Work(Common):
 
 def run(arguments: list[str]) -> int:
     """Run the command; exit code 4 where a power cap may not be set."""
+    if arguments[:1] == ["validate"]:
+        from opendojo.cli.machine_validate import run_validate
+
+        return run_validate(arguments[1:])
     split = arguments.index("--") if "--" in arguments else len(arguments)
     words, command = arguments[:split], arguments[split + 1 :]
     kind = (

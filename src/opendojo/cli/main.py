@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "a trained network as one ONNX file, checked, with its model card",
     "machine": "joules per frame under power caps or counts of threads",
     "flywheel": "run, show, find, watch: a network keeps learning from the clips that matter",
+    "numerics": "number formats: range and gaps, and what a network loses in them",
     "bench": "frames/s of a store on this machine, and the cores a fleet's day would need",
 }
 """Every command with one line of help; the module `opendojo.cli.<command>_command` runs it."""

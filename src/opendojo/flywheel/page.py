@@ -62,7 +62,8 @@ def write_page(folder: Path, out: Path | None = None) -> Path:
     body = [
         f"<h1>Flywheel: {html.escape(folder.name)}</h1>",
         f'<p class="lead">{len(lines) - 1} round{"s" * (len(lines) != 2)} after the first '
-        "network; driving scores of OpenDojo's own world, 0 to 100, with 90 % bootstrap intervals over the roads.</p>",
+        "network; driving scores of OpenDojo's own world, 0 to 100, with 90 % bootstrap "
+        "intervals over the roads.</p>",
         f"<section><h2>Score per round</h2>{_chart(lines, floors)}"
         f'<div class="scroll">{_table(lines, floors)}</div></section>',
         *(_round(folder, line) for line in reversed(lines)),

@@ -23,6 +23,7 @@ from opendojo.train.sources import Mixed as Mixed
 from opendojo.train.step import Progress as Progress
 from opendojo.train.step import StepResult as StepResult
 from opendojo.train.step import SuspectStep as SuspectStep
+from opendojo.train.step import in_precision as in_precision
 from opendojo.train.step import make_optimizer as make_optimizer
 from opendojo.train.step import step as step
 
@@ -37,6 +38,7 @@ __all__ = [
     "SuspectStep",
     "TrainConfig",
     "TrainResult",
+    "in_precision",
     "launch",
     "load_network",
     "load_trainee",

@@ -6,9 +6,25 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from opendojo.formats import Precision, precision
 from opendojo.model import LossConfig
 
 __all__ = ["OptimConfig", "TrainConfig"]
+
+
+PrecisionName = Literal[
+    "fp32",
+    "bf16",
+    "tf32",
+    "cfloat8",
+    "cfloat16",
+    "fp8",
+    "mxfp8",
+    "mxfp6",
+    "mxfp4",
+    "nvfp4",
+]
+"""fp32, bf16, and the precisions of formats.toml."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +83,15 @@ class TrainConfig:
     """What each loss of the driving network counts; other networks weigh their own."""
     accumulate: int = 1
     """Parts into which each batch is cut, one after the other: less memory, the same gradient."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs the forward pass under autocast; weights and optimizer stay float32."""
+    precision: PrecisionName = "fp32"
+    """bf16 runs the forward pass under autocast. The others quantise weights, activations and
+    gradients of linear and convolution layers, as formats.toml has it. Weights and optimizer stay
+    float32."""
+    sums: Literal["fp32", "bf16"] = "fp32"
+    """What products of quantised layers are summed in."""
+    scaling: Literal["own", "tensor", "channel", "history"] = "own"
+    """What shares a scale in quantised layers: as formats.toml has it; a tensor of this step; each
+    output channel of a weight; a tensor of the last 16 steps, known before this one."""
     compile: bool = False
     """Run the trainee's forward pass through `torch.compile`."""
     device: str = "auto"
@@ -100,7 +123,28 @@ class TrainConfig:
             raise ValueError(f"keep {self.keep}: at least 2, so that a damaged one can be replaced")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads {self.threads}: must be at least 1")
-        if self.precision not in ("fp32", "bf16") or self.parallel not in ("ddp", "fsdp"):
-            raise ValueError("precision is fp32 or bf16, parallel is ddp or fsdp")
+        if self.precision not in ("fp32", "bf16"):
+            assert self.formats is not None  # or it has said which there are
+        elif self.scaling != "own":
+            raise ValueError(f"scaling {self.scaling}: precision {self.precision} has no scales")
+        if self.scaling == "history" and self.compile:
+            raise ValueError("scaling history writes on the way back: it cannot be compiled")
+        if self.sums not in ("fp32", "bf16") or self.parallel not in ("ddp", "fsdp"):
+            raise ValueError("sums is fp32 or bf16, parallel is ddp or fsdp")
         if self.spike is not None and not self.spike > 0:
             raise ValueError(f"spike {self.spike}: must be above 0, or None")
+
+    @property
+    def formats(self) -> Precision | None:
+        """Formats of quantised layers; None where no layer is quantised."""
+        if self.precision in ("fp32", "bf16"):
+            return None
+        chosen = precision(self.precision)
+        return chosen if self.scaling == "own" else chosen.scaled(self.scaling)
+
+    @property
+    def arithmetic(self) -> Literal["fp32", "bf16"]:
+        """What matrix products are computed in."""
+        if self.precision in ("fp32", "bf16"):
+            return "bf16" if self.precision == "bf16" else "fp32"
+        return self.sums

@@ -41,7 +41,14 @@ from opendojo.train.saver import Saver
 from opendojo.train.settings import interrupts, settings
 from opendojo.train.sources import BatchSource, Feed
 from opendojo.train.state import allocate, digest_of, load_tensors, load_weights, tensors_of
-from opendojo.train.step import Progress, StepResult, SuspectStep, make_optimizer, step
+from opendojo.train.step import (
+    Progress,
+    StepResult,
+    SuspectStep,
+    in_precision,
+    make_optimizer,
+    step,
+)
 from opendojo.train.trainee import build, rows_in, to_device
 
 __all__ = ["TrainResult", "Trainable", "load_network", "load_trainee", "train"]
@@ -182,7 +189,7 @@ class _Run:
     ) -> None:
         self.config, self.device, self.source = opened.config, device, source
         self.run_dir = run_dir
-        trainee = trainee.to(device).train()
+        trainee = in_precision(trainee.to(device), self.config).train()
         self.follow: Callable[..., None] | None = getattr(source, "follow", None)
         sharded = ranks_of() > 1 and self.config.parallel == "fsdp"
         self.plain = copy.deepcopy(trainee) if sharded and self.follow is not None else None
@@ -197,7 +204,7 @@ class _Run:
             self.progress = read_progress(opened.place)
         self.feed = Feed(source, self.progress)
         self.saver = Saver(run_dir / "checkpoints", self.config.keep)
-        gauge = Gauge(peak_of(device, self.config.precision), ranks_of())
+        gauge = Gauge(peak_of(device, self.config.arithmetic), ranks_of())
         self.journal = Journal(run_dir, self.progress.step, gauge, self.config)
 
     def go(

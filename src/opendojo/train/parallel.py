@@ -148,7 +148,10 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def shared(trainee: nn.Module, parallel: str, device: torch.device) -> nn.Module:
-    """The trainee over all ranks, beginning with rank 0's weights; itself where there is one."""
+    """The trainee over all ranks, beginning with rank 0's weights; itself where there is one.
+
+    Raises `ValueError` where FSDP cannot share it.
+    """
     if ranks_of() == 1:
         return trainee
     if parallel == "ddp":
@@ -156,6 +159,11 @@ def shared(trainee: nn.Module, parallel: str, device: torch.device) -> nn.Module
             trainee,
             device_ids=[device] if device.type == "cuda" else None,
             find_unused_parameters=True,  # heads whose labels a batch does not have
+        )
+    if scalars := [name for name, p in trainee.named_parameters() if not p.dim()]:
+        raise ValueError(
+            f"{scalars[0]} is a parameter without dimensions, which FSDP cannot shard: give it the "
+            "shape (1,), or train with parallel ddp"
         )
     for parameter in trainee.parameters():
         parameter.data = parameter.data.contiguous()  # FSDP2 takes no other memory format

@@ -110,7 +110,9 @@ def _write_config(run_dir: Path, net: dict[str, Any], config: TrainConfig, data:
     if before is None:
         write_json(path, mine)
         return
-    was, now = _flat(before), _flat(mine)
+    # what a run did not know of when it began was as it is by default
+    was = {**_flat({"train": asdict(TrainConfig())}), **_flat(before)}
+    now = _flat(mine)
     for name in sorted(was.keys() | now.keys()):
         if was.get(name) != now.get(name) and name.removeprefix("train.") not in _FREE:
             raise ValueError(

@@ -17,11 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from opendojo.guard import Finding
+from opendojo.numerics import convert, converted, reseed
 from opendojo.train.config import OptimConfig, TrainConfig
 from opendojo.train.parallel import agreed, bare, exchange, rank_of, whole
 from opendojo.train.trainee import frames_in, parts_of, window_ids
 
-__all__ = ["Progress", "StepResult", "SuspectStep", "make_optimizer", "step", "suspicion"]
+__all__ = [
+    "Progress",
+    "StepResult",
+    "SuspectStep",
+    "in_precision",
+    "make_optimizer",
+    "step",
+    "suspicion",
+]
 
 _GOLDEN = 0x9E3779B97F4A7C15
 """2**64 over the golden ratio: multiples of it are spread evenly over 64 bits."""
@@ -140,6 +149,18 @@ def step(
     return StepResult(losses=named, lr=lr, grad_norm=norm_value, frames=int(frames))
 
 
+def in_precision(trainee: nn.Module, config: TrainConfig) -> nn.Module:
+    """The trainee, in place, with the layers that the configuration's precision asks for.
+
+    To be called once it is on its device, before it is compiled or shared.
+    """
+    if config.formats is not None:
+        convert(trainee, config.formats, sums=config.sums)
+    elif converted(trainee):
+        raise ValueError("this network was made to compute in few bits: make it anew")
+    return trainee
+
+
 def suspicion(finding: Finding, recent: Sequence[float], config: TrainConfig) -> str | None:
     """Why a step must not be taken, in words; None where nothing speaks against it.
 
@@ -181,6 +202,7 @@ def _backward(
     losses: dict[str, Tensor] = {}
     parts = parts_of(batch, config.accumulate)
     for number, (part, share) in enumerate(parts):
+        _decide_rounding(trainee, config, number)
         with exchange(trainee, number + 1 == len(parts)), _autocast(device, config):
             terms: dict[str, Tensor] = trainee(part)
             total = functools.reduce(torch.add, terms.values())
@@ -190,6 +212,15 @@ def _backward(
             mine = value.detach() if share == 1.0 else value.detach() * share
             losses[name] = losses[name] + mine if name in losses else mine
     return losses
+
+
+def _decide_rounding(trainee: nn.Module, config: TrainConfig, part: int) -> None:
+    """Give quantised layers the draws of this step, rank and part."""
+    if config.formats is None:
+        return
+    if not converted(bare(trainee)):
+        raise ValueError(f"precision {config.precision}: `in_precision` comes before the steps")
+    reseed(bare(trainee), torch.default_generator.initial_seed() + part)
 
 
 def _norm(gradients: list[Tensor], device: torch.device) -> Tensor:
@@ -204,7 +235,7 @@ def _norm(gradients: list[Tensor], device: torch.device) -> Tensor:
 
 
 def _autocast(device: torch.device, config: TrainConfig) -> contextlib.AbstractContextManager[Any]:
-    if config.precision == "fp32":
+    if config.precision != "bf16":
         return _NOTHING
     return torch.autocast(device.type, torch.bfloat16)
 

@@ -38,6 +38,12 @@ __all__ = ["LiveBatch", "LiveConfig", "LiveSource"]
 _SPARE = 2
 """Rounds kept on the disk beyond those in use: a run may go back to an older checkpoint."""
 _POLL_S = 0.2
+_AHEAD_S = 2.0
+"""Where a plan is looked at for how much it bends ..."""
+_HARD_MPS2, _SHARP_RAD = 1.5, 0.2
+"""... and what counts as much: a change of speed, and the bearing of the place it comes to ..."""
+_LEAST_M = 1.0
+"""... which is at least so far ahead, or noise of a car that stands would count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,9 @@ class LiveConfig:
     """Instants in a window."""
     fresh: float = 0.5
     """Share of each batch that comes from the newest round."""
+    plain: float = 0.25
+    """How often a window is taken in which the expert drives straight on at one speed, for each
+    time one is in which he turns or brakes: most of driving teaches little."""
     seed: int = 0
     """Decides roads, pushes and the order."""
 
@@ -80,7 +89,9 @@ class LiveConfig:
             raise ValueError(f"live.steps {self.steps}: a window alone has {self.window}")
         if self.expert_halves <= 0:
             raise ValueError(f"live.expert_halves {self.expert_halves}: must be above 0")
-        for name in ("expert_least", "fresh"):
+        if self.plain == 0:
+            raise ValueError("live.plain 0: must be above 0, or a straight road has no windows")
+        for name in ("expert_least", "fresh", "plain"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"live.{name} {getattr(self, name)}: must be from 0 to 1")
 
@@ -129,6 +140,9 @@ class LiveSource:
         self.rank, self.ranks = rank, ranks
         self._examiner, self._surveyor = Examiner(net), Surveyor(net)
         self._rounds: dict[int, list[Round]] = {}
+        times_s = self._examiner.times_s
+        nearest = int((times_s - _AHEAD_S).abs().argmin())
+        self._ahead = nearest, float(times_s[nearest])
         self._lens = torch.from_numpy(lens_rows(rig, list(names)))
         facts = json.dumps([asdict(config), asdict(net)], sort_keys=True, default=str)
         self.fingerprint = digest(facts)
@@ -220,11 +234,25 @@ class LiveSource:
             total, worlds = drives.episode.shape
             step = int(rng.integers(total - config.window + 1))
             world = int(rng.integers(worlds))
-            if drives.episode[step, world] == drives.episode[step + config.window - 1, world]:
+            span = slice(step, step + config.window)
+            whole = drives.episode[step, world] == drives.episode[span.stop - 1, world]
+            chance = config.plain + (1.0 - config.plain) * self._bent(drives, span, world)
+            if rng.random() < chance and whole:
                 picks.append((drives, step, world))
         share = config.batch // self.ranks
         mine = slice(self.rank * share, (self.rank + 1) * share)
         return self._gathered(picks[mine], number * config.batch + mine.start)
+
+    def _bent(self, drives: Round, span: slice, world: int) -> float:
+        """How far the expert's plans are from straight on at one speed: 0, not at all, to 1."""
+        ahead = self._ahead
+        x_m, y_m = drives.path_m[span, world, ahead[0]].T
+        straight_m = drives.speed_mps[span, world] * ahead[1]
+        accel_mps2 = np.abs(np.hypot(x_m, y_m) - straight_m) * 2.0 / ahead[1] ** 2
+        turn_rad = np.abs(np.arctan2(y_m, np.maximum(x_m, _LEAST_M)))
+        return float(
+            np.clip(np.maximum(accel_mps2 / _HARD_MPS2, turn_rad / _SHARP_RAD), 0, 1).max()
+        )
 
     def _gathered(self, picks: list[tuple[Round, int, int]], first_id: int) -> LiveBatch:
         def rows(name: str) -> torch.Tensor:
