@@ -22,8 +22,12 @@ def brightness_network(path: Path) -> Path:
         weights[1, channel] = 10.0
         bias = np.array([0.0, -5.0], np.float32)
         return [
-            helper.make_node("Constant", [], [f"{out}_w"], value=onnx.numpy_helper.from_array(weights)),
-            helper.make_node("Constant", [], [f"{out}_b"], value=onnx.numpy_helper.from_array(bias)),
+            helper.make_node(
+                "Constant", [], [f"{out}_w"], value=onnx.numpy_helper.from_array(weights)
+            ),
+            helper.make_node(
+                "Constant", [], [f"{out}_b"], value=onnx.numpy_helper.from_array(bias)
+            ),
             helper.make_node("Conv", ["x", f"{out}_w", f"{out}_b"], [out]),
         ]
 

@@ -5,7 +5,8 @@
 
 Made for networks of TwinLiteNet's kind (Che et al. 2023, arXiv 2307.10705): one picture 1x3xHxW of
 RGB in 0..1, two maps of two classes, the second class being the thing. What they say is a label of
-origin `teacher`: worth less than a log, and refused where they are not sure. Needs `opendojo[onnx]`.
+origin `teacher`: worth less than a log, and refused where they are not sure. It needs the
+extra `onnx`.
 """
 
 from __future__ import annotations
