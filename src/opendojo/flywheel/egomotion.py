@@ -40,6 +40,9 @@ _FAR_ERRS = 20.0
 """So many times its own sigma does the far band err, for what is nearer than far: found in drawn
 towns."""
 _MOST_POINTS = 6000
+_TOGETHER, _LEAST_M = 400.0, 0.02
+"""So many pixels of the ground err together, and the least sigma of a way: with these, errors in
+drawn towns are about as large as their sigmas say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,11 +215,10 @@ class _Eye:
             why = "the ground repeats itself"
         if why:
             return _Told(agrees=peak, why=why)
-        # neighbouring pixels err together: some ten of them count as one
-        noise = np.sqrt(10.0 * (1.0 - peak**2) / len(before))
+        noise = np.sqrt(_TOGETHER * (1.0 - peak**2) / len(before))
         return _Told(
             way=way, turn=turn, agrees=peak,
-            way_sigma=float(max(noise / np.sqrt(max(bend_way, 1e-3)), 0.005)),
+            way_sigma=float(max(noise / np.sqrt(max(bend_way, 1e-3)), _LEAST_M)),
             turn_sigma=float(max(noise / np.sqrt(max(bend_turn, 1.0)), 1e-4)),
         )  # fmt: skip
 

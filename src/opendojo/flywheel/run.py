@@ -151,15 +151,15 @@ class Flywheel:
         }
 
     def _floors(self) -> None:
-        """Scores of drivers that need no network, once for a run."""
-        path = self.folder / "floors.json"
-        if not path.exists():
-            told: dict[str, Any] = {}
-            for name in ("stop", "constant-velocity", "expert"):
-                self._tell("floors", len(told), 3, name)
+        """Scores of drivers that need no network, once for a run; each is kept as it is known."""
+        path, names = self.folder / "floors.json", ("stop", "constant-velocity", "expert")
+        told: dict[str, Any] = _read(path) or {}
+        for name in names:
+            if name not in told:
+                self._tell("floors", len(told), len(names), name)
                 scores = examine(FLOORS[name](), self.config.exam)
                 told[name] = {s: float(np.mean([*by.values()])) for s, by in scores.items()}
-            write_json(path, told)
+                write_json(path, told)
 
     def _round(self, number: int) -> None:
         folder = self.folder / "rounds" / f"{number:02d}"
