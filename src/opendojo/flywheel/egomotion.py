@@ -113,8 +113,9 @@ def ego_motion(luma: npt.NDArray[np.floating], time_s: Floats, camera: Camera) -
     columns = list(zip(*rows, strict=True))
     numbers = [np.array(column, np.float64) for column in columns[:4]]
     return Motion(
-        time_s=np.asarray(time_s, np.float64), yaw_rate_radps=numbers[0],
-        yaw_sigma_radps=numbers[1], speed_mps=numbers[2], speed_sigma_mps=numbers[3],
+        time_s=np.asarray(time_s, np.float64),
+        yaw_rate_radps=numbers[0], yaw_sigma_radps=np.maximum(numbers[1], _scatter(numbers[0])),
+        speed_mps=numbers[2], speed_sigma_mps=np.maximum(numbers[3], _scatter(numbers[2])),
         refused=tuple(columns[4]),
     )  # fmt: skip
 
@@ -298,6 +299,17 @@ def _blurred(picture: Floats, reach: int) -> Floats:
         padded = (np.take(sums, range(size, sums.shape[axis]), axis)
                   - np.take(sums, range(sums.shape[axis] - size), axis)) / size  # fmt: skip
     return padded
+
+
+def _scatter(values: Floats) -> float:
+    """How much neighbours scatter about a straight line: no car changes as fast as errors do.
+
+    The robust deviation of second differences over the square root of 6, which is theirs where
+    errors are independent; 0 for too few.
+    """
+    bends = np.diff(values, 2)
+    bends = bends[~np.isnan(bends)]
+    return float(1.4826 * np.median(np.abs(bends)) / 6.0**0.5) if len(bends) >= 4 else 0.0
 
 
 def _median3(values: Floats) -> Floats:
