@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "drive a network and its floors on roads it never saw",
     "drive": "watch a driver on one road, as a film",
     "export": "a trained network as one ONNX file, checked, with its model card",
+    "guard": "test this machine for silent corruption; inject faults below the guard",
     "machine": "joules per frame under power caps or counts of threads",
     "flywheel": "run, show, find, watch: a network keeps learning from the clips that matter",
     "numerics": "number formats: range and gaps, and what a network loses in them",
@@ -76,6 +77,9 @@ def _explain(error: Exception) -> int:
     maps = sys.modules.get("opendojo.world.maps")
     if maps is not None and isinstance(error, maps.BadMap):
         return _fail(EXIT_DATA, str(error))
+    guard = sys.modules.get("opendojo.guard")
+    if guard is not None and isinstance(error, guard.Suspected):
+        return _fail(EXIT_RESOURCES, f"{error} (the same command goes on from a checkpoint)")
     if isinstance(error, ValueError) and not isinstance(error, BadStore):
         return _fail(EXIT_USAGE, str(error))
     if isinstance(error, BadClip | BadStore):

@@ -9,6 +9,7 @@ are then taken in another order and the last bits differ.
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from opendojo.guard import FULL, SAMPLED, Watch
 from opendojo.model import DrivingNet, DrivingTrainee, NetConfig
 from opendojo.store.atomic import write_json
 from opendojo.train.checkpoint import newest_whole, read_progress
@@ -176,6 +178,17 @@ def _made(trainee: Trainable, config: TrainConfig) -> nn.Module:
     return trainee if isinstance(trainee, nn.Module) else trainee()
 
 
+def _watch(
+    trainee: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+) -> Watch | None:
+    if config.guard == "off":
+        return None
+    if ranks_of() > 1:
+        raise ValueError("train.guard works in one process for now: train with one rank")
+    rates = FULL if config.guard == "full" else SAMPLED
+    return Watch(trainee, optimizer, rates, tell=lambda line: print(line, file=sys.stderr))
+
+
 class _Run:
     """One attempt at a run: weights, optimizer, progress, clocks."""
 
@@ -198,6 +211,7 @@ class _Run:
         self.trainee = shared(trainee, self.config.parallel, device)
         self.optimizer = make_optimizer(self.trainee, self.config.optim)
         self.progress = Progress()
+        self.watch = _watch(self.trainee, self.optimizer, self.config)
         allocate(self.optimizer)
         if opened.place is not None:
             load_tensors(tensors_of(self.trainee, self.optimizer), opened.place)
@@ -221,7 +235,9 @@ class _Run:
             batch, wait_s = self.feed.next()
             batch = to_device(batch, self.device)
             self._count_flops(batch)
-            result = step(self.trainee, self.optimizer, batch, self.progress, self.config)
+            result = step(
+                self.trainee, self.optimizer, batch, self.progress, self.config, self.watch
+            )
             rows, epoch = rows_in(batch), self.progress.epoch
             self.feed.turn()
             self.progress = self._after(result)
@@ -245,6 +261,8 @@ class _Run:
         self.feed.close()
         self.saver.close()
         self.journal.close()
+        if self.watch is not None:
+            write_json(self.run_dir / "guard.json", self.watch.ledger.document())
 
     @property
     def _finished(self) -> bool:

@@ -25,6 +25,7 @@ _FREE = (
     "accumulate",
     "checkpoint_every",
     "device",
+    "guard",
     "keep",
     "log_every",
     "parallel",

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from opendojo.guard import Finding
+from opendojo.guard import Finding, Watch
 from opendojo.numerics import convert, converted, reseed
 from opendojo.train.config import OptimConfig, TrainConfig
 from opendojo.train.parallel import agreed, bare, exchange, rank_of, whole
@@ -121,8 +121,11 @@ def step(
     batch: Any,
     state: Progress,
     config: TrainConfig,
+    watch: Watch | None = None,
 ) -> StepResult:
     """Forward, backward, check, update: moves `trainee` and `optimizer` by one step.
+
+    With `watch` what is computed is checked, done again where it was wrong, and the update too.
 
     Raises `SuspectStep`, on all ranks, before the update where `suspicion` says so.
     """
@@ -132,7 +135,17 @@ def step(
         parameter.grad = None
     device = parameters[0].device
     batch = _prepared(bare(trainee), batch, state, config, device)
-    losses = _backward(trainee, batch, config, device)
+    losses: dict[str, Tensor] = {}
+
+    def compute() -> Tensor:
+        losses.clear()
+        losses.update(_backward(trainee, batch, config, device))
+        return losses["total"]
+
+    if watch is None:
+        compute()
+    else:
+        watch.settled(compute)
     norm = _norm([p.grad for p in parameters if p.grad is not None], device)
     frames = frames_in(bare(trainee), batch)
     *means, norm_value, frames = agreed([*losses.values(), norm], frames)
@@ -144,7 +157,11 @@ def step(
         torch.nn.utils.clip_grads_with_norm_(parameters, config.optim.clip_norm, norm)
     for group in optimizer.param_groups:
         group["lr"] = lr
-    optimizer.step()
+    if watch is None:
+        optimizer.step()
+    else:
+        watch.check_rest()
+        watch.commit()
     named = dict(zip(losses, means, strict=True))
     return StepResult(losses=named, lr=lr, grad_norm=norm_value, frames=int(frames))
 

@@ -1,0 +1,53 @@
+"""Training under the guard: the same bits, a wrong product undone, memory that changed found."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from fake_road import FakeRoad
+
+from opendojo.guard.faults import Fault
+from opendojo.guard.inject import Injector
+from opendojo.model import NetConfig
+from opendojo.train import TrainConfig, train
+from opendojo.train.record import read_json
+
+NET = NetConfig(
+    cameras=("front", "left"),
+    width_px=64,
+    height_px=32,
+    forecast_width_px=16,
+    forecast_height_px=8,
+)
+CONFIG = TrainConfig(steps=3, threads=1)
+
+
+def test_a_guarded_run_has_the_bits_of_a_plain_one(tmp_path):
+    right = train(tmp_path / "plain", NET, FakeRoad(), CONFIG)
+    for kind in ("full", "sampled"):
+        run = train(tmp_path / kind, NET, FakeRoad(), replace(CONFIG, guard=kind))
+        assert run.digest == right.digest
+        told = read_json(tmp_path / kind / "guard.json")
+        assert told is not None
+        assert told["steps"] == 3
+        assert told["guarded_share_of_flops"] >= 0.99
+        assert told["suspicions"] == 0
+
+
+def test_a_transient_fault_is_undone(tmp_path):
+    right = train(tmp_path / "plain", NET, FakeRoad(), CONFIG)
+    fault = Fault(seed=3, site="product", model="lane", duration="transient", place=0.5)
+    with Injector(fault) as injector:
+        injector.counts, injector.armed = {"product": 80}, True
+        run = train(tmp_path / "harmed", NET, FakeRoad(), replace(CONFIG, guard="full"))
+    assert injector.done == 1
+    assert run.digest == right.digest
+    told = read_json(tmp_path / "harmed" / "guard.json")
+    assert told is not None
+    assert told["verdicts"] == {"transient": 1}
+
+
+def test_guard_and_compile_exclude_each_other():
+    with pytest.raises(ValueError, match="compiled"):
+        TrainConfig(guard="full", compile=True)
+    assert torch.get_num_threads() >= 1
