@@ -69,6 +69,9 @@ def test_hindsight_labels_the_past_with_what_came() -> None:
     assert label.mask[0].all()
     assert label.mask[1].tolist() == (3.0 + AHEAD_S < 5.15).tolist(), "pushed: not his doing"
     assert label.confidence[0] > 0.9 > label.confidence[1] > 0
+    seen = hindsight(log, np.array([0.0]), AHEAD_S, origin="video")
+    assert seen.origin == "video"
+    assert 0 < seen.confidence[0] < label.confidence[0]
     good = checked(label, AHEAD_S, np.full(3, 10.0))
     assert good.reason == ("", "", "")
     bad = checked(label, AHEAD_S, np.array([10.0, 30.0, 10.0]))

@@ -59,10 +59,15 @@ class Limits:
     """Way that a path may lead backwards."""
 
 
-def hindsight(log: Log, now_s: Floats, ahead_s: Floats) -> PathLabel:
-    """What the log says came after `now_s` [n], at `ahead_s` [p]."""
+def hindsight(
+    log: Log, now_s: Floats, ahead_s: Floats, origin: Literal["log", "video"] = "log"
+) -> PathLabel:
+    """What the log says came after `now_s` [n], at `ahead_s` [p].
+
+    `origin` is `video` where the log is `egomotion.Motion.log`: what was seen, not measured.
+    """
     path_m, mask = ego_paths(log, now_s, ahead_s)
-    return _label(path_m, mask, "log")
+    return _label(path_m, mask, origin)
 
 
 def expert_label(path_m: npt.NDArray[np.float32]) -> PathLabel:
