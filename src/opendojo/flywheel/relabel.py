@@ -26,7 +26,6 @@ class Relabel:
 
     def __init__(self, folder: Path, store: Store, findings: Findings, spec: WindowSpec) -> None:
         self._folder, self._store, self._findings, self._spec = folder, store, findings, spec
-        self._place = {clip: k for k, clip in enumerate(store.episodes.clip_ids())}
         self._ahead_s = spec.path_times_s
 
     def of(
