@@ -11,7 +11,9 @@ import argparse
 import json
 from pathlib import Path
 
-from opendojo.machine.calibration import fit
+import numpy as np
+
+from opendojo.machine.calibration import fit, out_of_fold
 from opendojo.machine.runs import read_runs
 
 __all__ = ["main"]
@@ -24,8 +26,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=Path, required=True)
     runs, _ = read_runs(parser.parse_args().runs)
+    measured = np.array([run.measured_s for run in runs])
+    error = np.abs(np.log(out_of_fold(runs, lambda run: run.family, 5) / measured))
+    kinds = np.array([run.kind for run in runs])
+    spreads = {k: round(float(np.quantile(error[kinds == k], 0.8)), 4) for k in sorted(set(kinds))}
     factors = {name: round(value, 5) for name, value in fit(runs).items()}
-    document = {"rows": [run.row["id"] for run in runs], "factors": factors}
+    document = {"rows": [run.row["id"] for run in runs], "spreads": spreads, "factors": factors}
     _STORED.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     print(f"{_STORED}: {len(factors)} factors from {len(runs)} rows")
 

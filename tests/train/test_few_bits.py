@@ -8,6 +8,7 @@ import sys
 from typing import get_args
 
 import pytest
+import ranks_kit
 import torch
 from fake_road import FakeRoad
 
@@ -144,9 +145,10 @@ def test_scalings_that_make_no_sense_are_refused():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # Dynamo
 def test_compiled_it_learns_the_same(tmp_path):
-    train(tmp_path / "plain", NET, ROAD, CONFIG)
-    train(tmp_path / "compiled", NET, ROAD, dataclasses.replace(CONFIG, compile=True))
-    assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=0.02)
+    for compiled in (False, True):
+        config = dataclasses.replace(ranks_kit.CONFIG, precision="cfloat8", compile=compiled)
+        train(tmp_path / str(compiled), ranks_kit.Plain, ranks_kit.Numbers(), config)
+    assert losses(tmp_path / "True") == pytest.approx(losses(tmp_path / "False"), rel=0.02)
 
 
 @pytest.mark.slow

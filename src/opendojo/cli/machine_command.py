@@ -1,8 +1,9 @@
-"""`opendojo machine tune|work|validate`: what a setting of this machine costs per frame."""
+"""`opendojo machine tune|work`: what a setting of this machine costs; more is in machine_*.py."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -26,6 +27,18 @@ from opendojo.machine.tune import (
 __all__ = ["run"]
 
 _EXIT_RESOURCES = 4
+_ELSEWHERE = {
+    "chips": "opendojo.cli.machine_chips",
+    "compare": "opendojo.cli.machine_compare",
+    "crysis": "opendojo.cli.machine_crysis",
+    "explain": "opendojo.cli.machine_explain",
+    "package": "opendojo.cli.machine_package",
+    "plan": "opendojo.cli.machine_plan",
+    "validate": "opendojo.cli.machine_validate",
+    "what-if": "opendojo.cli.machine_what_if",
+}
+"""Subcommands with a file of their own, which has `run(arguments)`."""
+_ABOUT = f"Tune this machine. More, each with --help: {', '.join(sorted(_ELSEWHERE))}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +84,15 @@ class Work(Common):
 
 def run(arguments: list[str]) -> int:
     """Run the command; exit code 4 where a power cap may not be set."""
-    if arguments[:1] == ["validate"]:
-        from opendojo.cli.machine_validate import run_validate
-
-        return run_validate(arguments[1:])
+    if arguments and arguments[0] in _ELSEWHERE:
+        return importlib.import_module(_ELSEWHERE[arguments[0]]).run(arguments[1:])
     split = arguments.index("--") if "--" in arguments else len(arguments)
     words, command = arguments[:split], arguments[split + 1 :]
     kind = (
         Annotated[Tune, tyro.conf.subcommand("tune", description=cleandoc(Tune.__doc__ or ""))]
         | Annotated[Work, tyro.conf.subcommand("work", description=cleandoc(Work.__doc__ or ""))]
     )
-    chosen: Any = parse(kind, "machine", words, "Tune this machine.")  # type: ignore[arg-type]
+    chosen: Any = parse(kind, "machine", words, _ABOUT)  # type: ignore[arg-type]
     if isinstance(chosen, Work):
         from opendojo.cli.machine_work import work
 

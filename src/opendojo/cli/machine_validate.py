@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from opendojo.cli.show import Common, parse, print_document
 
-__all__ = ["run_validate"]
+__all__ = ["run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Validate(Common):
     """Also rows whose column `core` is not 1."""
 
 
-def run_validate(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
     """Run the command; 3 where the file is missing.
 
     Raises:
@@ -64,7 +64,11 @@ def _show(report: dict[str, Any]) -> None:
         print()
     for row in report["refused"]:
         print(f"not modelled: {row['id']}: {row['reason']}")
-    print("memory and power of the rows: not compared yet")
+    for name in ("memory", "power"):
+        if found := report[name]:
+            print(f"{name}: {found['rows']} rows, median {found['median_percent']:.1f} %, P90 "
+                  f"{found['p90_percent']:.1f} %, signed {found['signed_percent']:+.1f} %, at most "
+                  f"{found['most_under_percent']:.0f} % under")  # fmt: skip
 
 
 def _line(name: str, score: dict[str, Any]) -> str:

@@ -28,6 +28,14 @@ COMMANDS = {
     "machine": "joules per frame under power caps or counts of threads",
     "flywheel": "run, show, find, watch: a network keeps learning from the clips that matter",
     "numerics": "number formats: range and gaps, and what a network loses in them",
+    "serve": "let other teams run jobs on this machine: API, queue, ledger",
+    "login": "keep the address and the token of a service",
+    "submit": "submit an `opendojo` command as a job, or plan it",
+    "jobs": "list jobs, show or cancel one",
+    "logs": "the log of a job",
+    "why": "why a job waits",
+    "usage": "what was used, in chip-hours, joules and money",
+    "quota": "the month's budgets and what is left of them",
     "bench": "frames/s of a store on this machine, and the cores a fleet's day would need",
 }
 """Every command with one line of help; the module `opendojo.cli.<command>_command` runs it."""

@@ -10,13 +10,14 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
 from opendojo.machine.cost import FACTORS, Jobs, jobs_of, step_parts_s
 from opendojo.machine.runs import Run
 
-__all__ = ["defaults", "fit", "intervals", "out_of_fold", "predict_s", "stored"]
+__all__ = ["defaults", "fit", "intervals", "out_of_fold", "predict_s", "spreads", "stored"]
 
 Array = np.ndarray
 _GROUP_SPREAD = 0.25
@@ -108,5 +109,15 @@ def intervals(runs: Sequence[Run], error: Array, *, share: float = 0.8) -> Array
 @cache
 def stored() -> dict[str, float]:
     """Factors that `benchmarks/machine_calibration.py` fitted to published runs."""
+    return _document()["factors"]
+
+
+@cache
+def spreads() -> dict[str, float]:
+    """Half width in logarithm of the 80 % interval by kind, from runs that no fit saw."""
+    return _document()["spreads"]
+
+
+def _document() -> dict[str, Any]:
     text = resources.files("opendojo.machine").joinpath("data/calibration.json").read_text("utf-8")
-    return json.loads(text)["factors"]
+    return json.loads(text)

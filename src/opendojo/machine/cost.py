@@ -16,20 +16,20 @@ from functools import cache
 import numpy as np
 
 from opendojo.machine.chips import Chip, find_chip
+from opendojo.machine.pods import find_pod
 from opendojo.machine.runs import Run
 
-__all__ = ["FACTORS", "Jobs", "jobs_of", "peak_flops_per_s", "step_parts_s"]
+__all__ = ["FACTORS", "Jobs", "generation_of", "jobs_of", "launch_s", "peak_flops_per_s",
+           "step_parts_s"]  # fmt: skip
 
 Array = np.ndarray
-# Chips that one scale-up fabric joins, by the pod's name; else those of a node of eight.
-_FABRIC = {"gb200-nvl72": 64, "gb300-nvl72": 64, "pcie-1": 1, "pcie-4": 4, "tpu-v4": 4096,
-           "tpu-v5e": 256, "tpu-v5p": 4096, "tpu-v6e": 256, "tpu-7x": 4096}  # fmt: skip
 _GENERATION = (
     ("V100", "volta"), ("A100", "ampere"), ("RTX 3090", "ampere"), ("L40S", "ada"),
     ("H100", "hopper"),
     ("H200", "hopper"), ("GB", "blackwell"), ("B200", "blackwell"), ("B300", "blackwell"),
     ("TPU", "tpu"), ("MI3", "cdna"), ("Gaudi", "gaudi"),
 )  # fmt: skip
+_LAUNCH_DEFAULT_S = 4e-6
 _LAUNCH_S = {"tpu": 2e-6, "volta": 6e-6, "ampere": 5e-6, "cdna": 6e-6, "gaudi": 6e-6}
 
 FACTORS: dict[str, tuple[float, float]] = {
@@ -40,7 +40,7 @@ FACTORS: dict[str, tuple[float, float]] = {
     "nic": (0.7, 0.2), "elementwise": (1.0, 0.5), "launches": (1.0, 0.7), "unfused": (1.0, 0.6),
     "exposed": (0.4, 0.6), "expert_exchange": (0.2, 0.4), "straggle": (0.012, 0.8),
     "conv_traffic": (1.0, 0.5), "conv_rate": (0.6, 0.3), "fixed_ms": (1.0, 1.0),
-    "expert_rate": (0.6, 0.4), "cast": (1.0, 0.7), "lora": (1.0, 0.3), "host": (2.5, 0.5),
+    "expert_rate": (0.6, 0.4), "cast": (1.0, 0.7), "lora": (1.0, 0.3),
 }  # fmt: skip
 """Default of each factor of the software, and the spread of its logarithm before any fit."""
 
@@ -59,13 +59,19 @@ def _chip(name: str) -> Chip:
     return find_chip("Gaudi 2" if name == "Gaudi" else name)
 
 
-def _generation(chip: Chip) -> str:
+def generation_of(chip: Chip) -> str:
+    """The family of chips that a calibration's factors go by; "other" where there is none."""
     return next((word for start, word in _GENERATION if chip.name.startswith(start)), "other")
+
+
+def launch_s(chip: Chip) -> float:
+    """Seconds to start one kernel."""
+    return _LAUNCH_S.get(generation_of(chip), _LAUNCH_DEFAULT_S)
 
 
 def _held_clock(chip: Chip) -> float:
     """Share of the clock that a Hopper holds below its usual 700 W: power goes with its square."""
-    return min(1.0, (chip.tdp_w.value / 700) ** 0.5) if _generation(chip) == "hopper" else 1.0
+    return min(1.0, (chip.tdp_w.value / 700) ** 0.5) if generation_of(chip) == "hopper" else 1.0
 
 
 def peak_flops_per_s(chip: str, form: str) -> float:
@@ -89,15 +95,17 @@ def jobs_of(runs: Sequence[Run]) -> Jobs:
                  "topk", "vocab", "lora", "causal", "tables", "headed"):  # fmt: skip
         values.setdefault(name, np.zeros(len(runs)))
     chips = [_chip(run.chip) for run in runs]
-    ages = [_generation(chip) for chip in chips]
+    ages = [generation_of(chip) for chip in chips]
     values["peak"] = np.array([peak_flops_per_s(run.chip, run.format) for run in runs])
     values["peak16"] = np.array([peak_flops_per_s(run.chip, _half(run.format)) for run in runs])
     values["memory_rate"] = np.array([c.memories[0].bandwidth_bytes_per_s.value for c in chips])
     values["link_rate"] = np.array([c.link_bytes_per_s.value for c in chips])
     values["nic_rate"] = np.array([c.nic_bytes_per_s.value for c in chips])
     values["nic_rate"] = np.where(values["nic"] > 0, values["nic"], values["nic_rate"])
-    values["node"] = np.array([float(_FABRIC.get(c.pod, 8)) for c in chips])
-    values["launch_s"] = np.array([_LAUNCH_S.get(word, 4e-6) for word in ages])
+    values["node"] = np.array(
+        [find_pod(c.pod).scale_up_chips.value if c.pod else 1.0 for c in chips]
+    )
+    values["launch_s"] = np.array([_LAUNCH_S.get(word, _LAUNCH_DEFAULT_S) for word in ages])
     values["count"] = np.array([float(run.count) for run in runs])
     values["bytes"] = np.array([4.0 if r.format in ("fp32", "tf32") else 2.0 for r in runs])
     values["narrow"] = np.array([float(r.format in ("fp8", "fp4")) for r in runs])
@@ -143,7 +151,7 @@ def step_parts_s(jobs: Jobs, factor: Mapping[str, float]) -> dict[str, Array]:
     parts = _language(v, factor)
     for name, seconds in _vision(v, factor).items():
         parts[name] = np.where(vision, seconds, parts.get(name, 0.0))
-    for name in parts.keys() - {"products", "traffic", "launches"}:
+    for name in parts.keys() - {"products", "traffic", "launches", "tensor", "bubble"}:
         parts[name] = np.where(vision, 0.0, parts[name])
     parts["exchange"] = _exchange_s(v, factor, sum(parts.values(), np.zeros_like(v["tp"])))
     shard = v["tp"] * v["pp"] * np.where((v["fsdp"] > 0) | vision, v["dp"], np.minimum(v["dp"], 8))
@@ -154,7 +162,7 @@ def step_parts_s(jobs: Jobs, factor: Mapping[str, float]) -> dict[str, Array]:
     parts["fixed"] = np.full_like(v["tp"], 1e-3 * factor["fixed_ms"])
     slow = 1 + factor["straggle"] * np.log2(np.maximum(v["count"], 1))
     log_group = sum((f * factor.get(g, 0.0) for g, f in jobs.groups.items()), np.zeros_like(slow))
-    scale = slow * np.exp(log_group) * np.where(v["videoraw"] > 0, factor["host"], 1.0)
+    scale = slow * np.exp(log_group)
     return {name: seconds * scale for name, seconds in parts.items()}
 
 
@@ -224,17 +232,23 @@ def _tile(size: Array) -> Array:
 
 
 def _vision(v: Mapping[str, Array], f: Mapping[str, float]) -> dict[str, Array]:
+    passes = v.get("passes", 3.0) + v.get("full", 0.0)
     rate = v["peak"] * f["conv_rate"]
     traffic = v["elements"] * v["bytes"] * 14 * f["conv_traffic"] / (v["memory_rate"] * f["memory"])
-    steps = v["accumulate"]
-    kernels = v.get("kernels", 0.0) * 3.5 * v["launch_s"] * f["launches"]
+    steps, split = v["accumulate"], v["tp"] * v["pp"] * v["cp"]
+    kernels = v.get("kernels", 0.0) * (passes + 0.5) / v["pp"] * v["launch_s"] * f["launches"]
     kernels = kernels * np.where(v["graphs"] > 0, f["graphs"], 1.0)
-    busy = v["mb"] * (v["macs"] * 6 / rate + traffic)
-    return {
-        "products": v["mb"] * v["macs"] * 6 / rate * steps,
-        "traffic": v["mb"] * traffic * steps,
-        "launches": np.cbrt(busy**3 + kernels**3) * steps - busy * steps,
-    }
+    products = v["mb"] * v["macs"] * 2 * passes / rate / split
+    traffic = v["mb"] * traffic * passes / 3 / split
+    busy = products + traffic
+    launches = np.cbrt(busy**3 + kernels**3) - busy
+    # A product that is cut over its columns gives its result to all: a quarter of what is written.
+    moved = v["mb"] * v["elements"] * v["bytes"] * passes / 4 / v["pp"] / v["cp"]
+    one = {"products": products, "traffic": traffic, "launches": launches,
+           "tensor": np.where(v["tp"] > 1, _all_reduce(v, f, moved), 0.0)}  # fmt: skip
+    parts = {name: seconds * steps for name, seconds in one.items()}
+    parts["bubble"] = (v["pp"] - 1) / v["vp"] * sum(one.values())
+    return parts
 
 
 def _exchange_s(v: Mapping[str, Array], f: Mapping[str, float], busy_s: Array) -> Array:
@@ -248,4 +262,5 @@ def _exchange_s(v: Mapping[str, Array], f: Mapping[str, float], busy_s: Array) -
     seconds = held * size * ring / wire
     local = np.where(nodes & (v["tp"] < v["node"]), np.minimum(v["node"] / v["tp"], v["dp"]), 1.0)
     seconds = np.where(v["fsdp"] > 0, seconds, seconds / np.minimum(local, 8.0))
-    return np.maximum(seconds - 0.6 * busy_s, f["exposed"] * seconds * 0.5)
+    hidden = np.maximum(seconds - 0.6 * busy_s, f["exposed"] * seconds * 0.5)
+    return np.where(v.get("overlap", 1.0) > 0, hidden, seconds)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from opendojo.machine.chips import nearest, plain, read_toml, tables
 from opendojo.machine.figure import Figure, as_figure, check_keys, text_of
@@ -22,7 +22,7 @@ from opendojo.machine.package import (
 )
 
 __all__ = [
-    "Package", "Pod", "Verdict", "all_packages", "all_pods", "find_package", "find_pod",
+    "Corner", "Package", "Pod", "Verdict", "all_packages", "all_pods", "find_package", "find_pod",
     "judge_package", "load_packages", "load_pods",
 ]  # fmt: skip
 
@@ -62,6 +62,15 @@ _POD = {
     "scale_up_chips": "1",
 }
 _POD_OPTIONAL = ("host_cores_per_node", "host_memory_bytes_per_node", "price_usd")
+_BETTER_HIGH = {
+    "core_columns", "core_rows", "core_volts", "edge_bits_per_s",
+    "edge_lanes", "good_share", "limit_c", "process_yield", "repairable_share", "spare_cores",
+    "supply_w",
+}  # fmt: skip
+"""Figures of a package of which more is better; less is for all others.
+
+A smaller clustering number puts more of the defects on the same dies and leaves more clean."""
+Corner = Literal["value", "worst", "best"]
 _Named = TypeVar("_Named", "Package", "Pod")
 _TEXTS = ("aliases", "grade", "name", "notes", "source")
 
@@ -129,9 +138,19 @@ class Verdict:
     held_clock: float
 
 
-def judge_package(package: Package) -> Verdict:
-    """Yield, links, supply and heat of a package by the formulas of `machine.package`."""
-    v = package.value
+def judge_package(package: Package, corner: Corner = "value") -> Verdict:
+    """Yield, links, supply and heat of a package by the formulas of `machine.package`.
+
+    The corners take every figure at the end of its range that is bad (or good) at once: they
+    enclose the answer, and are less likely than any single range.
+    """
+
+    def v(key: str) -> float:
+        figure = package.figures[key]
+        if corner == "value":
+            return figure.value
+        return figure.low if (corner == "worst") == (key in _BETTER_HIGH) else figure.high
+
     spares = round(v("spare_cores"))
     area, density, clustering = v("die_area_mm2"), v("defects_per_mm2"), v("clustering")
     on_wafer = dies_per_wafer(area)

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-__all__ = ["Refused", "Run", "read_runs"]
+__all__ = ["Refused", "Run", "networks", "read_run", "read_runs"]
 
 _COLUMNS = ("model", "accelerator", "count", "tokens_or_samples_per_s", "step_time_s", "notes")
 
@@ -96,7 +96,8 @@ def read_run(row: dict[str, str]) -> Run:
 
 
 @cache
-def _networks() -> dict[str, dict[str, list[float]]]:
+def networks() -> dict[str, dict[str, list[float]]]:
+    """Shapes that go by name: tables "language" and "vision" of `networks.toml`."""
     text = resources.files("opendojo.machine").joinpath("networks.toml").read_text("utf-8")
     return tomllib.loads(text)
 
@@ -109,13 +110,13 @@ def _number(row: dict[str, str], name: str, default: float = 0.0) -> float:
 
 
 def _key(table: str, model: str) -> str | None:
-    found = [k for k in _networks()[table] if k in model.lower()]
+    found = [k for k in networks()[table] if k in model.lower()]
     return max(found, key=len) if found else None
 
 
 def _named(table: str, model: str) -> list[float] | None:
     key = _key(table, model)
-    return _networks()[table][key] if key else None
+    return networks()[table][key] if key else None
 
 
 def _shape(row: dict[str, str]) -> tuple[str, dict[str, float], list[str]]:
@@ -227,7 +228,6 @@ def _layout(run: Run) -> None:
     gbit = re.search(r"(\d+) ?Gb/s[^;]*per node", row["interconnect"])
     quad = re.search(r"4x100Gb", row["interconnect"])
     v["nic"] = float(gbit[1]) / 64 * 1e9 if gbit else 6.25e9 if quad else 0.0
-    v["videoraw"] = float("PySlowFast" in row["model"])
 
 
 def _model_flops(run: Run) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from opendojo.machine.calibration import defaults, intervals, out_of_fold, predict_s
 from opendojo.machine.cost import jobs_of
 from opendojo.machine.runs import Refused, Run, read_runs
+from opendojo.machine.stated import memory_report, power_report
 
 __all__ = ["GROUPS", "validate"]
 
@@ -47,13 +48,15 @@ def validate(
     key: Callable[[Run], str] = (lambda r: r.chip) if leave_chip_out else (lambda r: r.family)
     error = np.log(out_of_fold(kept, key, 0 if leave_chip_out else folds) / measured)
     width = intervals(kept, error)
-    plain = np.log(predict_s(jobs_of(kept), defaults()) / measured)
+    jobs = jobs_of(kept)
+    plain = np.log(predict_s(jobs, defaults()) / measured)
     report: dict[str, Any] = {
         "rows": len(kept) + len(refused), "scored": len(kept),
         "modelled_share": len(kept) / (len(kept) + len(refused)),
         "refused": [{"id": name, "reason": reason} for name, reason in refused],
         "held_out": "chip" if leave_chip_out else f"family, {folds} folds",
-        "bars": {}, "groups": {}, "memory": None, "power": None,
+        "bars": {}, "groups": {}, "memory": memory_report(kept),
+        "power": power_report(kept, jobs, defaults()),
     }  # fmt: skip
     for name, chosen in _bars(kept).items():
         report["bars"][name] = _score(error, plain, width, chosen)

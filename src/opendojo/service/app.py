@@ -1,0 +1,442 @@
+"""The HTTP application: every route finds its rows through the caller's organisation only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from starlette.exceptions import HTTPException
+
+from opendojo.service.database import now_ms
+from opendojo.service.ledger import month_begin_ms, rows_csv, totals
+from opendojo.service.manager import Manager, move
+from opendojo.service.models import Attempt, Event, Job, Project, Tenant, Token, User
+from opendojo.service.page import add_page
+from opendojo.service.states import State
+from opendojo.service.tenants import Caller, audit, find_caller, make_token
+from opendojo.service.wire import JobAsked, JobShown, Plan, Range, TokenAsked, Waiting, shown
+
+__all__ = ["make_app", "own_job", "plan", "problem", "submitted", "waiting"]
+
+_Id = Annotated[str, Path(pattern=r"^[a-z]{3}_[0-9a-f]{8,16}$")]
+_MOST = 2**63 - 1
+_bearer = HTTPBearer(auto_error=False)
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """Requests a token may make: `per_s` in the long run, `burst` at once."""
+
+    per_s: float
+    burst: float
+    left: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def take(self, token: str) -> bool:
+        now_s = time.monotonic()
+        left, at_s = self.left.get(token, (self.burst, now_s))
+        left = min(self.burst, left + (now_s - at_s) * self.per_s)
+        self.left[token] = (max(left - 1, 0), now_s)
+        return left >= 1
+
+
+def problem(status: int, detail: str, **more: Any) -> JSONResponse:
+    """An error as RFC 9457 has it."""
+    import http
+
+    body = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status,
+            "detail": detail, **more}  # fmt: skip
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> FastAPI:
+    """The API over a manager's database; the caller runs `manager.tick` beside it."""
+    app = FastAPI(title="OpenDojo", version="1", docs_url=None, redoc_url=None)
+    app.state.manager, app.state.bucket = manager, _Bucket(per_s, burst)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _bad_request)
+    _jobs(app)
+    _of_job(app)
+    _files(app)
+    _accounts(app)
+    _health(app)
+    add_page(app, manager)
+    return app
+
+
+def _http_error(_: Request, error: Any) -> Response:
+    return problem(error.status_code, str(error.detail))
+
+
+def _bad_request(_: Request, error: Any) -> Response:
+    found = [
+        {"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()
+    ]
+    return problem(422, "; ".join(f"{f['where']}: {f['what']}" for f in found), errors=found)
+
+
+def _caller(scope: str) -> Callable[..., Caller]:
+    def find(
+        request: Request,
+        found: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> Caller:
+        if found is None:
+            raise HTTPException(401, "send a token: Authorization: Bearer odj_...")
+        with request.app.state.manager.database.reading() as session:
+            caller = find_caller(session, found.credentials, now_ms())
+        if caller is None:
+            raise HTTPException(401, "the token is unknown, expired or revoked")
+        if not request.app.state.bucket.take(caller.token):
+            raise HTTPException(429, "too many requests: wait a second")
+        if scope not in caller.scopes:
+            raise HTTPException(403, f"the token lacks the scope {scope}")
+        return caller
+
+    return find
+
+
+Reader = Annotated[Caller, Depends(_caller("read"))]
+Submitter = Annotated[Caller, Depends(_caller("submit"))]
+Admin = Annotated[Caller, Depends(_caller("admin"))]
+
+
+def _manager(request: Request) -> Manager:
+    return request.app.state.manager
+
+
+Managed = Annotated[Manager, Depends(_manager)]
+
+
+def own_job(session: Session, caller: Caller, name: str) -> Job:
+    """A job of the caller's organisation; any other is 404, as if it were not there."""
+    query = select(Job).where(Job.id == name, Job.tenant_id == caller.tenant)
+    job = session.scalars(query).one_or_none()
+    if job is None:
+        raise HTTPException(404, "there is no such job")
+    return job
+
+
+def _jobs(app: FastAPI) -> None:
+    @app.post("/v1/jobs", status_code=201, response_model=JobShown | Plan)
+    def submit(
+        asked: JobAsked,
+        caller: Submitter,
+        manager: Managed,
+        response: Response,
+        idempotency_key: Annotated[str, Header(min_length=1, max_length=200)],
+        dry_run: bool = False,
+    ) -> JobShown | Plan:
+        """Submit a job; the same key and request again give the same job."""
+        if dry_run:
+            response.status_code = 200
+            return plan(manager, caller, asked)
+        try:
+            with manager.database.writing() as session:
+                job, new = submitted(session, caller, asked, idempotency_key)
+        except IntegrityError:  # another request with this key was first
+            with manager.database.writing() as session:
+                job, new = submitted(session, caller, asked, idempotency_key)
+        response.status_code = 201 if new else 200
+        return shown(job)
+
+    @app.get("/v1/jobs")
+    def list_jobs(
+        caller: Reader,
+        manager: Managed,
+        state: State | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        before: Annotated[str, Query(pattern=r"^([a-z]{3}_[0-9a-f]{8,16})?$")] = "",
+    ) -> list[JobShown]:
+        """Newest first; `before` a job's id gives the next page."""
+        with manager.database.reading() as session:
+            query = select(Job).where(Job.tenant_id == caller.tenant)
+            if state is not None:
+                query = query.where(Job.state == state)
+            if before:
+                last = own_job(session, caller, before)
+                query = query.where(
+                    (Job.submitted_ms < last.submitted_ms)
+                    | ((Job.submitted_ms == last.submitted_ms) & (Job.id < last.id))
+                )
+            query = query.order_by(Job.submitted_ms.desc(), Job.id.desc()).limit(limit)
+            return [shown(job) for job in session.scalars(query)]
+
+
+def submitted(session: Session, caller: Caller, asked: JobAsked, key: str) -> tuple[Job, bool]:
+    """The job of that key, new or old (True where new); 409 where the key means another job."""
+    digest = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()
+    query = select(Job).where(Job.tenant_id == caller.tenant, Job.key == key)
+    old = session.scalars(query).one_or_none()
+    if old is not None:
+        if old.digest != digest:
+            raise HTTPException(409, "this Idempotency-Key was used for another job")
+        return old, False
+    at_ms = now_ms()
+    fields = asked.model_dump(exclude={"project"})
+    job = Job(
+        id=f"job_{secrets.token_hex(8)}", tenant_id=caller.tenant, user_id=caller.user,
+        project_id=_project(session, caller, asked.project), key=key, digest=digest,
+        state=State.SUBMITTED, submitted_ms=at_ms, changed_ms=at_ms, attempts=0, failures=0,
+        **fields,
+    )  # fmt: skip
+    session.add(job)
+    session.flush()
+    move(session, job, State.QUEUED, at_ms)
+    audit(session, caller, at_ms, "submit", job.id)
+    return job, True
+
+
+def _project(session: Session, caller: Caller, name: str) -> str:
+    query = select(Project.id).where(Project.tenant_id == caller.tenant, Project.name == name)
+    found = session.scalars(query).one_or_none()
+    if found is None:
+        raise HTTPException(404, "there is no such project")
+    return found
+
+
+def plan(manager: Manager, caller: Caller, asked: JobAsked) -> Plan:
+    """What a job would take; nothing is written."""
+    with manager.database.reading() as session:
+        _project(session, caller, asked.project)
+        tenant = session.get_one(Tenant, caller.tenant)
+        at_ms = manager.clock()
+        job = Job(id="job_plan", tenant_id=caller.tenant, state=State.QUEUED, submitted_ms=at_ms,
+                  **asked.model_dump(exclude={"project"}))  # fmt: skip
+        decision = manager.decision(session, job)
+        starts = any(one.id == "job_plan" for one in decision.starts)
+        wait = "" if starts else decision.why(manager.request(job)).text
+    how = "from nothing to the time limit: this job has not been modelled"
+    cost = asked.chips * asked.limit_s * tenant.price_micro / 3600 / 1e6
+    return Plan(
+        time=Range(low=0, high=asked.limit_s, unit="s", how=how),
+        cost=Range(low=0, high=cost, unit="currency", how=how),
+        energy=None,
+        starts_now=starts,
+        wait=wait,
+    )
+
+
+def _of_job(app: FastAPI) -> None:
+    @app.get("/v1/jobs/{name}")
+    def show(name: _Id, caller: Reader, manager: Managed) -> JobShown:
+        """One job."""
+        with manager.database.reading() as session:
+            return shown(own_job(session, caller, name))
+
+    @app.post("/v1/jobs/{name}/cancel")
+    def cancel(name: _Id, caller: Submitter, manager: Managed) -> JobShown:
+        """Cancel a job; one that has ended stays as it is."""
+        with manager.database.writing() as session:
+            job, at_ms = own_job(session, caller, name), now_ms()
+            state = State(job.state)
+            if state == State.QUEUED:
+                move(session, job, State.CANCELLED, at_ms)
+            elif not state.finished and state != State.CANCELLING:
+                move(session, job, State.CANCELLING, at_ms)
+            audit(session, caller, at_ms, "cancel", job.id)
+            return shown(job)
+
+    @app.get("/v1/jobs/{name}/why")
+    def why(name: _Id, caller: Reader, manager: Managed) -> Waiting:
+        """Why it waits, from the scheduler's own decision; others' jobs stay unnamed."""
+        return waiting(manager, caller, name)
+
+    @app.get("/v1/jobs/{name}/events", response_class=StreamingResponse)
+    def events(
+        name: _Id, caller: Reader, manager: Managed, follow: bool = True,
+        after: Annotated[int, Query(ge=0, le=_MOST)] = 0,
+    ) -> StreamingResponse:  # fmt: skip
+        """What happened to it, as server-sent events, until it has ended."""
+        with manager.database.reading() as session:
+            own_job(session, caller, name)
+        return StreamingResponse(
+            _events(manager, name, after, follow), media_type="text/event-stream"
+        )
+
+
+def waiting(manager: Manager, caller: Caller, name: str) -> Waiting:
+    """Why a job waits, with other organisations' jobs unnamed; 404 for a job of another."""
+    with manager.database.reading() as session:
+        job = own_job(session, caller, name)
+        if job.state != State.QUEUED:
+            return Waiting(state=job.state, kind="none", text="it does not wait", before=[],
+                           earliest_ms=None, sure="certain")  # fmt: skip
+        decision = manager.decision(session)
+        if any(one.id == name for one in decision.starts):
+            return Waiting(state=job.state, kind="next", text="starts with the next decision",
+                           before=[], earliest_ms=now_ms(), sure="certain")  # fmt: skip
+        wait = decision.why(manager.request(job))
+        query = select(Job.id).where(Job.id.in_(wait.before), Job.tenant_id == caller.tenant)
+        own = set(session.scalars(query))
+    text = wait.text
+    for other in set(wait.before) - own:
+        text = text.replace(other, "a job of another organisation")
+    before = [one if one in own else "other" for one in wait.before]
+    earliest = None if wait.earliest_s is None else int(wait.earliest_s * 1000)
+    sure = "if running jobs use their whole limit and nothing of higher standing arrives"
+    return Waiting(state=job.state, kind=wait.kind, text=text, before=before,
+                   earliest_ms=earliest, sure=sure if earliest else "unknown")  # fmt: skip
+
+
+def _events(manager: Manager, name: str, after: int, follow: bool) -> Iterator[str]:
+    while True:
+        with manager.database.reading() as session:
+            ended = State(session.get_one(Job, name).state).finished
+            query = select(Event).where(Event.job_id == name, Event.id > after).order_by(Event.id)
+            found = session.scalars(query).all()
+        for one in found:
+            after = one.id
+            data = {"at_ms": one.at_ms, "state": one.state, "attempt": one.attempt,
+                    "text": one.text}  # fmt: skip
+            yield f"id: {one.id}\nevent: state\ndata: {json.dumps(data)}\n\n"
+        if ended or not follow:
+            return
+        yield ": alive\n\n"
+        time.sleep(0.5)
+
+
+def _files(app: FastAPI) -> None:
+    @app.get("/v1/jobs/{name}/logs", response_class=PlainTextResponse)
+    def logs(
+        name: _Id, caller: Reader, manager: Managed, follow: bool = False
+    ) -> StreamingResponse:
+        """The log of its newest attempt."""
+        with manager.database.reading() as session:
+            job = own_job(session, caller, name)
+        path = manager.folder(job.id) / f"attempt-{job.attempts}" / "log"
+        return StreamingResponse(_log(manager, name, path, follow), media_type="text/plain")
+
+    @app.get("/v1/jobs/{name}/artefacts")
+    def artefacts(name: _Id, caller: Reader, manager: Managed) -> list[str]:
+        """Names of the files it wrote; the first 10,000."""
+        with manager.database.reading() as session:
+            own_job(session, caller, name)
+        work = manager.folder(name) / "work"
+        files = (path for path in work.rglob("*") if path.is_file() and not path.is_symlink())
+        return sorted(
+            str(path.relative_to(work)) for path, _ in zip(files, range(10_000), strict=False)
+        )
+
+    @app.get("/v1/jobs/{name}/artefacts/{file:path}", response_class=FileResponse)
+    def artefact(name: _Id, file: str, caller: Reader, manager: Managed) -> FileResponse:
+        """One of them."""
+        with manager.database.reading() as session:
+            own_job(session, caller, name)
+        work = (manager.folder(name) / "work").resolve()
+        try:
+            path = (work / file).resolve()
+            if not path.is_relative_to(work) or not path.is_file():
+                raise HTTPException(404, "there is no such file")
+        except (OSError, ValueError):
+            raise HTTPException(404, "there is no such file") from None
+        return FileResponse(path, media_type="application/octet-stream",
+                            headers={"X-Content-Type-Options": "nosniff"})  # fmt: skip
+
+
+def _log(manager: Manager, name: str, path: Any, follow: bool) -> Iterator[bytes]:
+    at = 0
+    while True:
+        with manager.database.reading() as session:
+            ended = State(session.get_one(Job, name).state).finished
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(at)
+                while block := file.read(65536):
+                    at += len(block)
+                    yield block
+        if ended or not follow:
+            return
+        time.sleep(0.3)
+
+
+def _accounts(app: FastAPI) -> None:
+    @app.get("/v1/usage")
+    def usage(
+        caller: Reader, manager: Managed,
+        begin_ms: Annotated[int, Query(ge=0, le=_MOST)] = 0,
+        end_ms: Annotated[int, Query(ge=0, le=_MOST)] = _MOST,
+        by: Annotated[str, Query(pattern="^(project|job)?$")] = "",
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Sums of the ledger."""
+        with manager.database.reading() as session:
+            return totals(session, caller.tenant, begin_ms, end_ms, by)
+
+    @app.get("/v1/ledger", response_class=PlainTextResponse)
+    def ledger(caller: Reader, manager: Managed) -> PlainTextResponse:
+        """The ledger's rows as CSV."""
+        with manager.database.reading() as session:
+            return PlainTextResponse(rows_csv(session, caller.tenant), media_type="text/csv")
+
+    @app.get("/v1/quota")
+    def quota(caller: Reader, manager: Managed) -> dict[str, Any]:
+        """Budgets of the month and what is used of them; null means no limit."""
+        with manager.database.reading() as session:
+            tenant = session.get_one(Tenant, caller.tenant)
+            spent = totals(session, caller.tenant, month_begin_ms(now_ms()), _MOST)[0]
+            budgets = ("budget_micro", "budget_chip_ms", "budget_mj")
+            names = ("weight", "rank", "cap_chips", "price_micro", *budgets)
+            return {"organisation": tenant.name, "used": spent,
+                    **{name: getattr(tenant, name) for name in names}}  # fmt: skip
+
+    @app.post("/v1/tokens", status_code=201)
+    def new_token(asked: TokenAsked, caller: Reader, manager: Managed) -> dict[str, Any]:
+        """A token of one's own with no more scopes than this one's; shown this once."""
+        if beyond := set(asked.scopes) - caller.scopes:
+            raise HTTPException(403, f"this token lacks {', '.join(sorted(beyond))}")
+        with manager.database.writing() as session:
+            user = session.get_one(User, caller.user)
+            secret, token = make_token(session, user, asked.scopes, now_ms(), asked.lifetime_s)
+            audit(session, caller, now_ms(), "new token", token.id)
+            return {"id": token.id, "token": secret, "expires_ms": token.expires_ms}
+
+    @app.delete("/v1/tokens/{name}", status_code=204)
+    def revoke(name: _Id, caller: Reader, manager: Managed) -> None:
+        """Revoke a token: one's own, or any of the organisation with the scope admin."""
+        with manager.database.writing() as session:
+            query = select(Token).where(Token.id == name, Token.tenant_id == caller.tenant)
+            token = session.scalars(query).one_or_none()
+            if token is None or (token.user_id != caller.user and "admin" not in caller.scopes):
+                raise HTTPException(404, "there is no such token")
+            token.revoked_ms = token.revoked_ms or now_ms()
+            audit(session, caller, now_ms(), "revoke token", name)
+
+    @app.get("/v1/attempts/{name}")
+    def attempt(name: _Id, caller: Reader, manager: Managed) -> dict[str, Any]:
+        """One attempt."""
+        with manager.database.reading() as session:
+            query = select(Attempt).where(Attempt.id == name, Attempt.tenant_id == caller.tenant)
+            found = session.scalars(query).one_or_none()
+            if found is None:
+                raise HTTPException(404, "there is no such attempt")
+            names = ("id", "job_id", "number", "made_ms", "ended_ms", "exit_code")
+            return {name: getattr(found, name) for name in names}
+
+
+def _health(app: FastAPI) -> None:
+    @app.get("/healthz")
+    def health(manager: Managed) -> dict[str, str]:
+        """Is the database there."""
+        with manager.database.reading() as session:
+            session.execute(text("SELECT 1"))
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def metrics(_: Admin, manager: Managed) -> str:
+        """Counts of the organisation's jobs, for Prometheus; needs the scope admin."""
+        with manager.database.reading() as session:
+            query = select(Job.state, func.count()).where(Job.tenant_id == _.tenant)
+            rows = session.execute(query.group_by(Job.state)).all()
+        lines = [f'opendojo_jobs{{state="{state}"}} {count}' for state, count in rows]
+        return "\n".join(["# TYPE opendojo_jobs gauge", *lines, ""])
