@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "a trained network as one ONNX file, checked, with its model card",
     "guard": "test this machine for silent corruption; inject faults below the guard",
     "machine": "joules per frame under power caps or counts of threads",
+    "flywheel": "run, show, find, watch: a network keeps learning from the clips that matter",
     "numerics": "number formats: range and gaps, and what a network loses in them",
     "serve": "let other teams run jobs on this machine: API, queue, ledger",
     "login": "keep the address and the token of a service",

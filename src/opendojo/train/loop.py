@@ -157,9 +157,11 @@ def _loaded(run_dir: Path, module: Any, prefix: str) -> Any:
 
 
 def _described(trainee: Trainable) -> dict[str, Any]:
-    """What config.json says of the network."""
+    """What config.json says of the network; of a driving network all, whatever its weights."""
     if isinstance(trainee, NetConfig):
         return asdict(trainee)
+    if isinstance(trainee, DrivingTrainee):
+        return asdict(trainee.network.config)
     if isinstance(trainee, str):
         return {"factory": trainee}
     kind: Any = type(trainee) if isinstance(trainee, nn.Module) else trainee
