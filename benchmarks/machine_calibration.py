@@ -1,6 +1,6 @@
 """Fit the software's factors to published runs and store them as the machine's calibration.
 
-    python benchmarks/machine_calibration.py --runs FILE.csv
+    ./dojo python benchmarks/machine_calibration.py --runs FILE.csv
 
 writes `src/opendojo/machine/data/calibration.json`: the factors, and the rows they come from.
 """

@@ -76,7 +76,7 @@ def out_of_fold(runs: Sequence[Run], key: Callable[[Run], str], folds: int) -> A
     """Predicted steps, each by a fit that saw no run of the same key; `folds` 0: one key a fold."""
     keys = sorted({key(run) for run in runs})
     order = np.random.default_rng(0).permutation(len(keys))
-    fold_of = {keys[j]: (i % folds if folds else i) for i, j in enumerate(order)}
+    fold_of: dict[str, int] = {keys[j]: (i % folds if folds else i) for i, j in enumerate(order)}
     fold = np.array([fold_of[key(run)] for run in runs])
     predicted = np.empty(len(runs))
     for number in range(fold.max() + 1):

@@ -145,7 +145,7 @@ def step_parts_s(jobs: Jobs, factor: Mapping[str, float]) -> dict[str, Array]:
         parts[name] = np.where(vision, seconds, parts.get(name, 0.0))
     for name in parts.keys() - {"products", "traffic", "launches"}:
         parts[name] = np.where(vision, 0.0, parts[name])
-    parts["exchange"] = _exchange_s(v, factor, sum(parts.values()))
+    parts["exchange"] = _exchange_s(v, factor, sum(parts.values(), np.zeros_like(v["tp"])))
     shard = v["tp"] * v["pp"] * np.where((v["fsdp"] > 0) | vision, v["dp"], np.minimum(v["dp"], 8))
     parts["optimizer"] = (
         v["parameters"] * np.where(v["lora"] > 0, 0.01, 1.0) * 20

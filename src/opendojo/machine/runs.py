@@ -36,7 +36,7 @@ class Run:
     """Software that trained it: "megatron", "xla", "zoo" ..."""
     format: str
     year: int
-    values: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict[str, float])
     """Numbers of the cost model by name; see `opendojo.machine.cost`."""
     assumed: tuple[str, ...] = ()
     network: str = ""
@@ -63,7 +63,8 @@ def read_runs(path: Path, *, core: bool = True) -> tuple[list[Run], list[tuple[s
     if missing:
         raise ValueError(f"{path}: no column {missing[0]!r}; the columns of published runs are "
                          f"{', '.join(_COLUMNS)} ...")  # fmt: skip
-    runs, refused = [], []
+    runs: list[Run] = []
+    refused: list[tuple[str, str]] = []
     for row in rows:
         if core and row.get("core", "1") != "1":
             continue

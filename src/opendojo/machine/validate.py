@@ -32,7 +32,7 @@ def validate(
         ValueError: the file lacks a column, or fewer than `folds` families can be modelled.
     """
     runs, refused = read_runs(path, core=core)
-    kept = []
+    kept: list[Run] = []
     for run in runs:
         try:
             jobs_of([run])
@@ -100,7 +100,7 @@ def _score(error: np.ndarray, plain: np.ndarray, width: np.ndarray, chosen: np.n
 
 
 def _worst(runs: Sequence[Run], error: np.ndarray) -> list[dict[str, Any]]:
-    order = np.argsort(-np.abs(error))[:40]
+    order: list[int] = np.argsort(-np.abs(error))[:40].tolist()
     return [
         {"id": runs[i].row.get("id", "?"), "model": runs[i].row["model"], "chip": runs[i].chip,
          "count": runs[i].count, "measured_s": runs[i].measured_s,
