@@ -30,6 +30,8 @@ class Operator:
     """Rows of the product for one sample: matmul and conv (as an implicit product) only."""
     n: int = 0
     k: int = 0
+    grows: Literal["m", "k", "products"] = "m"
+    """Which of them the batch multiplies: k in a product that makes the gradient of a weight."""
     products: int = 1
     """Independent products of this shape (heads of an attention, groups of a convolution)."""
     flops: float = 0.0
@@ -38,7 +40,7 @@ class Operator:
     """Activations read, of one sample, in elements of `format`."""
     written_bytes: float = 0.0
     weight_bytes: float = 0.0
-    """Parameters read, whatever the batch."""
+    """Parameters read, and gradients of parameters written, whatever the batch."""
     format: str = "bf16"
     """Name of `opendojo.formats`."""
     batched: bool = True
@@ -46,6 +48,8 @@ class Operator:
     shards: tuple[str, ...] = ()
     """Axes that may divide it: "tensor", "sequence", "expert"; data and pipeline always may."""
     times: int = 1
+    op: str = ""
+    """The framework's own name of it, where it comes from a trace: `aten.convolution`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,8 @@ class Workload:
     """What one sample is: "token sequence", "frame", "clip"."""
     samples_unit: float = 1.0
     """Units of work (tokens, frames) in one sample."""
+    kept_by_module: tuple[tuple[str, float], ...] = ()
+    """`activation_bytes` by the module that keeps them, where it comes from a trace."""
     facts: tuple[tuple[str, float], ...] = ()
     """Dimensions by name (hidden, heads, sequence, experts ...), for reports."""
 

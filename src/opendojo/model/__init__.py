@@ -27,12 +27,14 @@ from opendojo.model.sizes import MEMORY_STEPS as MEMORY_STEPS
 from opendojo.model.sizes import SIZES as SIZES
 from opendojo.model.sizes import SUB_SCORES as SUB_SCORES
 from opendojo.model.sizes import NetConfig as NetConfig
+from opendojo.model.trace import trace as trace
 from opendojo.model.trainee import DrivingTrainee as DrivingTrainee
 from opendojo.model.trainee import LossConfig as LossConfig
 from opendojo.model.trainee import motion_of as motion_of
 from opendojo.model.truth import Truth as Truth
 from opendojo.model.vocabulary import Trajectories as Trajectories
 from opendojo.model.vocabulary import Vocabulary as Vocabulary
+from opendojo.model.workloads import load_workload as load_workload
 
 __all__ = [
     "COMMANDS",
@@ -53,8 +55,10 @@ __all__ = [
     "cost",
     "flops_per_frame",
     "forecast_loss",
+    "load_workload",
     "motion_of",
     "networks_table",
     "parameters",
     "path_loss",
+    "trace",
 ]
