@@ -244,5 +244,5 @@ def test_the_trained_network_is_loaded_for_evaluation(undisturbed, tmp_path):
     assert digest(network.state_dict()) == digest(trainee.network.state_dict())
     with pytest.raises(ValueError, match=r"config\.json"):
         load_network(tmp_path)
-    with pytest.raises(ValueError, match="DrivingTrainee"):
-        load_network(tmp_path / "mine")
+    mine = load_network(tmp_path / "mine")
+    assert mine.config == NET and digest(mine.state_dict()) == digest(network.state_dict())
