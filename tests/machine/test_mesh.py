@@ -76,6 +76,7 @@ def test_two_cores_by_hand():
     assert layer_parts_s(layer, mesh, laid)["total"] == pytest.approx(by_hand_s)
 
 
+@pytest.mark.slow
 def test_weights_from_memory_come_at_the_memorys_rate():
     mesh = mesh_of("D1")
     layer = Layer(m=144, n=4096, k=4096, weights_from_memory=True)
