@@ -149,15 +149,13 @@ class PlanHead(nn.Module):
         field: Tensor | None,
         chosen: Tensor | None = None,
     ) -> Tensor:
-        """Logits of sub-scores [..., K, s], or of candidates `chosen` [..., m] alone.
+        """Logits of sub-scores [..., K, s] of candidates, all of them or those numbered `chosen`.
 
-        field: the map of worth [..., s * spans, gy, gx] of the bird's-eye grid, or None.
+        chosen: int64 [..., K], the numbers of the candidates given; field: the map of worth
+        [..., s * spans, gy, gx] of the bird's-eye grid, or None.
         """  # fmt: skip
         worth = self.worth(hidden).float().unflatten(-1, (len(SUB_SCORES), -1))
-        if chosen is None:
-            told = self.table.float()
-        else:
-            candidates, told = candidates.taken(chosen), self.table.float()[chosen]
+        told = self.table.float() if chosen is None else self.table.float()[chosen]
         scores = told @ worth[..., 1:].transpose(-1, -2) / self.table.shape[1]
         scores = scores + worth[..., None, :, 0]
         return scores if field is None else scores + self._along(candidates, field.float())

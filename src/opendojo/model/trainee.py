@@ -238,9 +238,9 @@ class DrivingTrainee(nn.Module):
             ),
         }
         if truth.judged is not None and truth.terms is not None and truth.terms_mask is not None:
-            rolled = head.vocabulary(speed_mps.detach())
+            judged = head.vocabulary.some(speed_mps.detach(), truth.judged)
             field = None if ground is None else ground.field
-            scores = head.judge(hidden, rolled, field, truth.judged)
+            scores = head.judge(hidden, judged, field, truth.judged)
             losses["scores"] = score_loss(scores, truth.terms, truth.terms_mask)
         return losses
 
