@@ -21,10 +21,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from common.document import Section, document, save
 from common.environments import install
 from common.line import PeerFailed
-from numerics_parts import exact, speed
+from numerics_parts import exact, network, speed
 from numerics_parts.exact import Bench
 
-SECTIONS: dict[str, Callable[[Bench], Section]] = {"exact": exact.run, "speed": speed.run}
+SECTIONS: dict[str, Callable[[Bench], Section]] = {
+    "exact": exact.run,
+    "speed": speed.run,
+    "network": network.run,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -39,9 +39,10 @@ class TrainArguments(Common):
     network: str | None = None
     """`package.module:factory` of a network of your own, in place of the recipe's: a callable that
     returns a module whose forward(batch) gives a dict of losses."""
-    ranks: int = 1
+    ranks: int | None = None
     """Processes that share the training, started by torchrun; they share out each batch, so that
-    the recipe's batch is what all of them take together. Another number may go on with a run."""
+    the recipe's batch is what all of them take together. Another number may go on with a run. Not
+    given: one; of a recipe that drives in the world one for each core, up to its live.parts."""
     parallel: Literal["ddp", "fsdp"] | None = None
     """Each rank keeps the whole network (ddp) or a shard of it (fsdp); else the recipe's."""
     stall_s: float = 900.0
@@ -53,10 +54,11 @@ def run(arguments: list[str]) -> int:
     chosen: Any = parse(_with_recipes(), "train", arguments, TrainArguments.__doc__ or "")
     from opendojo.train.launch import is_worker, stop_all
 
-    if chosen.ranks < 1:
+    if chosen.ranks is not None and chosen.ranks < 1:
         raise ValueError(f"ranks {chosen.ranks}: must be at least 1")
-    if not is_worker() and chosen.ranks > 1:
-        return _launched(chosen, arguments)
+    ranks = 1 if is_worker() else chosen.ranks or _usual_ranks(chosen)
+    if ranks > 1:
+        return _launched(chosen, arguments, ranks)
     try:
         result = _train(chosen)
     except Exception as error:
@@ -84,13 +86,30 @@ def _said(code: int, sentence: str) -> int:
     return code
 
 
-def _launched(chosen: Any, arguments: list[str]) -> int:
+def _usual_ranks(chosen: Any) -> int:
+    """How many ranks, where nobody said.
+
+    On a processor two ranks of one thread do more than one of two: of a step of size tiny a fifth
+    is spent in operators too small to be shared out, and a world has nothing else.
+    """
+    import torch
+
+    from opendojo.recipes import LiveRecipe
+
+    recipe: Recipe = chosen.recipe
+    accelerated = recipe.train.device != "cpu" and torch.cuda.is_available()
+    if not isinstance(recipe, LiveRecipe) or accelerated or recipe.train.guard != "off":
+        return 1
+    return max(1, min(len(os.sched_getaffinity(0)), recipe.live.parts))
+
+
+def _launched(chosen: Any, arguments: list[str], ranks: int) -> int:
     """Have `torchrun` run this very command as several ranks."""
     from opendojo.train import LaunchFailed, launch
 
     words = ["train", *arguments]
     try:
-        stopped = launch(words, chosen.run, ranks=chosen.ranks, stall_s=chosen.stall_s)
+        stopped = launch(words, chosen.run, ranks=ranks, stall_s=chosen.stall_s)
     except LaunchFailed as error:
         return _said(EXIT_LOST, str(error))
     if stopped is not None:

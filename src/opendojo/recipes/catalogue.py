@@ -32,7 +32,7 @@ def base() -> Recipe:
 
 def town() -> Recipe:
     """Forty minutes on two cores: drives in the world, is corrected by its expert, drives again."""
-    live = LiveConfig()
+    live = LiveConfig(worlds=32, parts=2)
     return LiveRecipe(
         net=NetConfig(size="tiny"),
         live=live,
