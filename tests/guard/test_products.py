@@ -72,10 +72,19 @@ def test_uneven_operands_raise_no_alarm():
     assert matrix_check(zeros @ b, zeros, b) <= 1
 
 
+@pytest.fixture(params=["oneDNN", "native"])
+def kernels(request):
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(request.param == "oneDNN")  # native: short sums between steps
+    yield
+    torch._C._set_mkldnn_enabled(before)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("groups", [1, 4])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("count", [3, 70])
+@pytest.mark.usefixtures("kernels")
 def test_convolutions_forward_and_backward(dtype, groups, transposed, count):
     x = torch.randn(count, 16, 9, 9).relu().to(dtype).to(memory_format=torch.channels_last)
     shape = (16, 24 // groups, 3, 3) if transposed else (24, 16 // groups, 3, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,9 +101,12 @@ def test_frames_runs_small(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     told = json.loads(run.stdout.splitlines()[-1])
     check_document(told, "frames")
-    assert {name.split(".")[0] for name in told["figures"]} >= {
-        "loader", "cores", "seven", "ingest", "index", "order",
-    }  # fmt: skip
+    measured = {"loader", "cores", "seven", "index", "order"}
+    if shutil.which("ffmpeg"):
+        measured |= {"ingest"}
+    else:
+        assert told["conditions"]["ingest"][0].startswith("left out: there is no `ffmpeg`")
+    assert {name.split(".")[0] for name in told["figures"]} >= measured
     assert all(bar["ok"] is None for bar in told["bars"].values())
     assert told["bars"]["order.exact"]["value"] == told["bars"]["order.exact"]["bar"]
     for name in ("torchcodec", "loaders", "lerobot"):

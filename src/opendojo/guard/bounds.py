@@ -20,7 +20,7 @@ from typing import Literal
 
 import torch
 
-__all__ = ["SIGMAS", "Rounding", "rounding_of", "spread", "unit_roundoff"]
+__all__ = ["SIGMAS", "Rounding", "rounding_of", "short_sums", "spread", "unit_roundoff"]
 
 SIGMAS = 8.0
 """Deviations of the statistical bound: sqrt(2 ln(2 n / delta)) for n = 1e12 checks, delta 0.01."""
@@ -67,6 +67,23 @@ def rounding_of(dtype: torch.dtype, device: torch.device) -> Rounding:
         if precision == "high" or cudnn:
             return Rounding(unit * _TENSOR_CORE_MARGIN, 0.0, 2.0**-11)
     return Rounding(unit, 0.0, 0.0)
+
+
+def short_sums(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether convolutions of `dtype` here keep what they sum between steps in that dtype too.
+
+    torch's own kernels on the processor do, which step in where oneDNN is off or does not serve the
+    dtype on this processor: filters' gradients are added up picture by picture, and a transposed
+    convolution's results tap by tap.
+    """
+    if device.type != "cpu" or dtype not in (torch.float16, torch.bfloat16):
+        return False
+    if not torch.backends.mkldnn.is_available() or not torch._C._get_mkldnn_enabled():
+        return True
+    half = dtype == torch.float16
+    ask = torch.ops.mkldnn._is_mkldnn_fp16_supported if half else (
+        torch.ops.mkldnn._is_mkldnn_bf16_supported)  # fmt: skip
+    return not ask()
 
 
 def spread(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opendojo.guard.bounds import SIGMAS, Rounding, rounding_of, spread
+from opendojo.guard.bounds import SIGMAS, Rounding, rounding_of, short_sums, spread, unit_roundoff
 from opendojo.guard.products import LEAST, Bound, judged, signs, wide
 
 __all__ = [
@@ -60,10 +60,13 @@ def convolution_check(
     sizes = sizes.view(1, -1, *(1,) * (out.dim() - 2)) * factor
 
     least = LEAST * math.sqrt(depth)
+    taps = weight[0, 0].numel() if transposed else 0
+    steps = _steps(out, taps, max(1, depth // max(1, taps)), bound) / factor
 
     def width(energy: Tensor) -> Tensor:
         patches = _aten.convolution(energy, ones, None, *rest).clamp_(min=0).sqrt_()
         patches = (patches + least) * (sizes + LEAST * factor * math.sqrt(depth))
+        patches = patches * (1 + steps)
         if bias is not None:
             patches = patches + wide(bias).abs().view(1, -1, *(1,) * (out.dim() - 2)) * (
                 SIGMAS * 4 * rounding.total * math.sqrt(count)
@@ -90,6 +93,8 @@ def input_gradient_check(
     apart = summed_x - back(summed, weight)
     depth = max(1, weight.numel() // weight.shape[0 if rest[3] else 1])
     factor = spread(rounding, depth, min(len(x), _GROUP), bound)
+    taps = 0 if rest[3] else weight[0, 0].numel()
+    factor += _steps(grad_x, taps, max(1, depth // max(1, taps)), bound)
     size = weight.abs().amax()
     squares = weight.square()
     floor = LEAST * depth * size
@@ -128,10 +133,11 @@ def weight_gradient_check(
     right = _aten.convolution_backward(grad_out, projected, like, None, *rest, mask)[1]
     depth = max(1, grad_out.numel() // grad_out.shape[1])
     factor = spread(rounding, depth, by_group, bound)
+    pictures = _steps(grad_weight, len(x), max(1, depth // len(x)), bound)
 
     def exact() -> Tensor:
         sizes = torch.linalg.vector_norm(grad_out.transpose(0, 1).flatten(1), dim=1)
-        total = (torch.linalg.vector_norm(x) + LEAST * math.sqrt(x.numel())) * factor
+        total = (torch.linalg.vector_norm(x) + LEAST * math.sqrt(x.numel())) * (factor + pictures)
         sizes = sizes + LEAST * math.sqrt(depth)
         sizes = sizes.amax() if transposed else sizes.view(-1, *(1,) * (left.dim() - 1))
         width = sizes * total
@@ -149,6 +155,21 @@ def weight_gradient_check(
     share = share * math.sqrt(4 / min(4, len(grad_out))) / math.sqrt(grad_out.shape[1])
     quick = None if rounding.out else whole * share * factor
     return judged(left - right, quick, exact)
+
+
+def _steps(out: Tensor, count: int, each: int, bound: Bound) -> float:
+    """Of |x| |w|, what `count` sums round that are kept in the dtype of `out` after each step.
+
+    A step sums `each` products. As random variables the whole sum is |x| |w| / sqrt(count * each)
+    in size, those before it grow like a walk, and each is rounded: |x| |w| / sqrt(2 each) in all,
+    here doubled for sums that grow faster. Rigorously every one of them may be |x| |w|.
+    """
+    if count < 2 or not short_sums(out.dtype, out.device):
+        return 0.0
+    unit = unit_roundoff(out.dtype)
+    if bound == "rigorous":
+        return unit * count
+    return SIGMAS * unit / math.sqrt(3) * math.sqrt(2 / each)
 
 
 def _over_batch(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opendojo.guard.bounds import SIGMAS, rounding_of
+from opendojo.guard.bounds import SIGMAS, rounding_of, short_sums
 from opendojo.guard.plan import kind_of
 
 __all__ = ["confirmed"]
@@ -29,25 +29,35 @@ def confirmed(func: Any, args: Any, kwargs: Any, out: Any) -> bool | None:
         return None
     exact = func(*_each(args, lambda t: t.detach().double().cpu()), **kwargs)
     sizes = func(*_each(args, lambda t: t.detach().double().cpu().abs()), **kwargs)
-    depth = _depth(kind_of(func), args)
+    kind = kind_of(func)
+    depth = _depth(kind, args)
+    steps = _steps(kind, args) if kind.startswith("convolution") else 0
     results = out if isinstance(out, tuple) else (out,)
     exacts = exact if isinstance(exact, tuple) else (exact,)
     scales = sizes if isinstance(sizes, tuple) else (sizes,)
     triples = zip(results, exacts, scales, strict=True)
-    return any(_wrong(o, e, s, depth) for o, e, s in triples if isinstance(o, Tensor))
+    return any(_wrong(o, e, s, depth, steps) for o, e, s in triples if isinstance(o, Tensor))
 
 
-def _wrong(out: Tensor, exact: Tensor, size: Tensor, depth: float) -> bool:
+def _wrong(out: Tensor, exact: Tensor, size: Tensor, depth: float, steps: int) -> bool:
     rounding = rounding_of(out.dtype, out.device)
     limit = torch.finfo(out.dtype).max
     got = out.detach().double().cpu()
     sums = SIGMAS * (rounding.total * math.sqrt(depth) + 2 * rounding.inputs)
+    if steps and short_sums(out.dtype, out.device):
+        sums += SIGMAS * rounding.out * math.sqrt(steps / depth)
     tiny = torch.finfo(out.dtype).smallest_normal * 2
     allowed = sums * size.abs() + 2 * (rounding.out or rounding.total) * exact.abs() + tiny
     beyond = (got - exact).abs() > allowed
     overflow = ~got.isfinite() & (~exact.isfinite() | (size.abs() + allowed >= limit * 0.999))
     same = beyond.logical_not() & got.isfinite()
     return not bool((same | overflow).all())
+
+
+def _steps(kind: str, args: Any) -> int:
+    """Most sums that a convolution may keep short: its pictures, or its filter's taps."""
+    weight = args[1] if kind == "convolution" else args[2]
+    return max(len(args[0]), weight[0, 0].numel())
 
 
 def _depth(kind: str, args: Any) -> float:

@@ -30,6 +30,10 @@ __all__ = ["Instant", "drive_and_label"]
 
 _STUCK_S = 8.0
 """A drive whose network stands for so long where the expert would go is put back."""
+_ASTRAY_M, _ASTRAY_S = 5.0, 1.0
+"""And so is one that is this far beside its route, or has been off its lanes for so long: it took
+another road than it was told to, and no picture shows the way back that the expert knows of. With
+such drives kept, the network's own rounds taught bends at two thirds of their curvature."""
 _GOLDEN = 0.5 * (5.0**0.5 - 1.0)
 _ASKED_EVERY = 2
 """The judge is asked at each so manieth step: neighbours hardly differ."""
@@ -95,7 +99,7 @@ def drive_and_label(
     if driver is None:
         mine.zero_()
     both = driver is not None and expert_share < 1.0
-    episode, stood_s = torch.zeros(n, dtype=torch.int64), torch.zeros(n)
+    episode, patience = torch.zeros(n, dtype=torch.int64), _Patience(n)
     for step in range(steps):
         pictures = world.render()
         choice = world.choice()
@@ -121,12 +125,28 @@ def drive_and_label(
             own, _ = driver.act(shown)
             control = torch.where(mine[:, None], own.to(control), control)
         world.step(control)
-        goes = choice.speed_mps[:, 20] > 1.0
-        stood_s = torch.where((world.speed_mps < 0.3) & goes, stood_s + world.config.step_s, 0.0)
-        over = world.off_road | world.collided | (world.progress_m >= world.route_m)
-        over = over | (stood_s > _STUCK_S)
+        over = patience.over(world, choice)
         if bool(over.any()):
             world.reset(over)
-            episode, stood_s = episode + over, torch.where(over, 0.0, stood_s)
+            episode = episode + over
             if both:
                 mine = mine ^ over
+
+
+class _Patience:
+    """Which drives have ended, come to nothing, or lost their way."""
+
+    def __init__(self, n: int) -> None:
+        self._stood_s, self._astray_s = torch.zeros(n), torch.zeros(n)
+
+    def over(self, world: World, choice: Choice) -> Tensor:
+        """bool [n]: those to put back after a step; their clocks begin anew."""
+        step_s, goes = world.config.step_s, choice.speed_mps[:, 20] > 1.0
+        stands = (world.speed_mps < 0.3) & goes
+        self._stood_s = torch.where(stands, self._stood_s + step_s, 0.0)
+        self._astray_s = torch.where(world.off_lane, self._astray_s + step_s, 0.0)
+        over = world.off_road | world.collided | (world.progress_m >= world.route_m)
+        over |= (self._stood_s > _STUCK_S) | (self._astray_s > _ASTRAY_S)
+        over |= world.state.d_m.abs() > _ASTRAY_M
+        self._stood_s[over] = self._astray_s[over] = 0.0
+        return over
