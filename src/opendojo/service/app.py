@@ -36,14 +36,35 @@ from opendojo.service.page import add_page
 from opendojo.service.states import State
 from opendojo.service.tenants import Caller, audit, still_valid
 from opendojo.service.token_routes import add_tokens
-from opendojo.service.wire import JobAsked, JobShown, Plan, Range, Waiting, shown
+from opendojo.service.wire import PROBLEM, JobAsked, JobShown, Plan, Range, Waiting, shown
 
 __all__ = ["make_app", "own_job", "plan", "problem", "submitted", "waiting"]
 
 
+class _EventStream(StreamingResponse):
+    media_type = "text/event-stream"
+
+
+_TEXT = {"type": "string"}
+_EVENT = {"type": "object", "properties": dict.fromkeys(("id", "event", "data"), _TEXT)}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": _EVENT}}}
+}
+
+
+class _Csv(PlainTextResponse):
+    media_type = "text/csv"
+
+
+class _OctetStream(FileResponse):
+    media_type = "application/octet-stream"
+
+
 def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> FastAPI:
     """The API over a manager's database; the caller runs `manager.tick` beside it."""
-    app = FastAPI(title="OpenDojo", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="OpenDojo", version="1", docs_url=None, redoc_url=None, responses=_problems()
+    )
     app.state.manager, app.state.bucket = manager, Bucket(per_s, burst)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_request)
@@ -59,6 +80,16 @@ def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> 
     return app
 
 
+def _problems() -> dict[int | str, dict[str, Any]]:
+    """What any route may answer instead, for the API's document."""
+    told = {400: "not readable", 401: "no valid token", 403: "the token lacks a scope",
+            404: "not there, or not yours",
+            409: "it conflicts with what is there", 422: "it is not well formed",
+            429: "too many requests"}  # fmt: skip
+    content = {"application/problem+json": {"schema": PROBLEM}}
+    return {status: {"description": text, "content": content} for status, text in told.items()}
+
+
 def _http_error(_: Request, error: Any) -> Response:
     return problem(error.status_code, str(error.detail))
 
@@ -71,13 +102,17 @@ def _bad_request(_: Request, error: Any) -> Response:
 
 
 def _jobs(app: FastAPI) -> None:
-    @app.post("/v1/jobs", status_code=201, response_model=JobShown | Plan)
+    again: dict[int | str, dict[str, Any]] = {
+        200: {"model": JobShown | Plan, "description": "an earlier job, or the plan"}
+    }
+
+    @app.post("/v1/jobs", status_code=201, response_model=JobShown | Plan, responses=again)
     def submit(
         asked: JobAsked,
         caller: Submitter,
         manager: Managed,
         response: Response,
-        idempotency_key: Annotated[str, Header(min_length=1, max_length=200)],
+        idempotency_key: Annotated[str, Header(pattern=r"^[ -~]{1,200}$")],
         dry_run: bool = False,
     ) -> JobShown | Plan:
         """Submit a job; the same key and request again give the same job."""
@@ -206,7 +241,7 @@ def _of_job(app: FastAPI) -> None:
         """Why it waits, from the scheduler's own decision; others' jobs stay unnamed."""
         return waiting(manager, caller, name)
 
-    @app.get("/v1/jobs/{name}/events", response_class=StreamingResponse)
+    @app.get("/v1/jobs/{name}/events", response_class=_EventStream, responses=_EVENTS)
     def events(
         name: Id, caller: Reader, manager: Managed, follow: bool = True,
         after: Annotated[int, Query(ge=0, le=MOST)] = 0,
@@ -214,9 +249,7 @@ def _of_job(app: FastAPI) -> None:
         """What happened to it, as server-sent events, until it has ended."""
         with manager.database.reading() as session:
             own_job(session, caller, name)
-        return StreamingResponse(
-            _events(manager, caller, name, after, follow), media_type="text/event-stream"
-        )
+        return _EventStream(_events(manager, caller, name, after, follow))
 
 
 def waiting(manager: Manager, caller: Caller, name: str) -> Waiting:
@@ -282,7 +315,7 @@ def _files(app: FastAPI) -> None:
             str(path.relative_to(work)) for path, _ in zip(files, range(10_000), strict=False)
         )
 
-    @app.get("/v1/jobs/{name}/artefacts/{file:path}", response_class=FileResponse)
+    @app.get("/v1/jobs/{name}/artefacts/{file:path}", response_class=_OctetStream)
     def artefact(name: Id, file: str, caller: Reader, manager: Managed) -> FileResponse:
         """One of them."""
         with manager.database.reading() as session:
@@ -294,8 +327,7 @@ def _files(app: FastAPI) -> None:
                 raise HTTPException(404, "there is no such file")
         except (OSError, ValueError):
             raise HTTPException(404, "there is no such file") from None
-        return FileResponse(path, media_type="application/octet-stream",
-                            headers={"X-Content-Type-Options": "nosniff"})  # fmt: skip
+        return _OctetStream(path, headers={"X-Content-Type-Options": "nosniff"})
 
 
 def _log(manager: Manager, caller: Caller, name: str, path: Any, follow: bool) -> Iterator[bytes]:
@@ -328,11 +360,11 @@ def _accounts(app: FastAPI) -> None:
         with manager.database.reading() as session:
             return totals(session, caller.tenant, begin_ms, end_ms, by)
 
-    @app.get("/v1/ledger", response_class=PlainTextResponse)
-    def ledger(caller: Reader, manager: Managed) -> PlainTextResponse:
+    @app.get("/v1/ledger", response_class=_Csv)
+    def ledger(caller: Reader, manager: Managed) -> Response:
         """The ledger's rows as CSV."""
         with manager.database.reading() as session:
-            return PlainTextResponse(rows_csv(session, caller.tenant), media_type="text/csv")
+            return _Csv(rows_csv(session, caller.tenant))
 
     @app.get("/v1/quota")
     def quota(caller: Reader, manager: Managed) -> dict[str, Any]:

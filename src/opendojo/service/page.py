@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader
 from pydantic import ValidationError
 from sqlalchemy import select
 
 from opendojo.service.database import now_ms
+from opendojo.service.gate import Id
 from opendojo.service.ledger import month_begin_ms, totals
 from opendojo.service.manager import Manager, move
 from opendojo.service.models import Event, Job, Tenant
@@ -105,7 +106,9 @@ def _sessions(app: FastAPI) -> None:
 
 def _queue(app: FastAPI, manager: Manager) -> None:
     @app.get("/", include_in_schema=False)
-    def queue(caller: Visitor, before: str = "") -> Response:
+    def queue(
+        caller: Visitor, before: Annotated[str, Query(pattern=r"^([a-z]{3}_[0-9a-f]{8,16})?$")] = ""
+    ) -> Response:
         if caller is None:
             return _html("login.html", title="Log in")
         return _queue_page(manager, caller, before)
@@ -158,7 +161,7 @@ def _queue_page(manager: Manager, caller: Caller, before: str = "", **more: Any)
 
 def _one_job(app: FastAPI, manager: Manager) -> None:
     @app.get("/jobs/{name}", include_in_schema=False)
-    def show(name: str, caller: Visitor) -> Response:
+    def show(name: Id, caller: Visitor) -> Response:
         from opendojo.service.app import own_job, waiting
 
         if caller is None:
@@ -174,7 +177,7 @@ def _one_job(app: FastAPI, manager: Manager) -> None:
                      ended=ended, log=_tail(path), again_s=0 if ended else 3)  # fmt: skip
 
     @app.post("/jobs/{name}/cancel", include_in_schema=False)
-    def cancel(name: str, caller: Visitor, form: Form) -> Response:
+    def cancel(name: Id, caller: Visitor, form: Form) -> Response:
         from opendojo.service.app import own_job
 
         if caller is None or "submit" not in caller.scopes:

@@ -17,6 +17,7 @@ from pydantic import (
 
 __all__ = [
     "COMMANDS",
+    "PROBLEM",
     "JobAsked",
     "JobShown",
     "OrganisationAsked",
@@ -40,12 +41,32 @@ _Word = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x1f
 _SOURCE = re.compile(r"^job_[0-9a-f]{8,16}(/[^/]+)*/?$")
 
 
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+}
+"""An error as the API's document describes it (RFC 9457)."""
+
+
+def _example(**values: Any) -> ConfigDict:
+    return ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [values]})
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class JobAsked(_Strict):
     """A job: an `opendojo` command with what it needs."""
+
+    model_config = _example(command=["demo"], chips=2, limit_s=3600)
 
     command: list[_Word] = Field(min_length=1, max_length=200)
     """The words after `opendojo`; paths are relative to the job's own folder."""
@@ -163,6 +184,8 @@ class Waiting(BaseModel):
 class TokenAsked(_Strict):
     """A token for oneself, or for the user of that id."""
 
+    model_config = _example(scopes=["read"], lifetime_s=86400)
+
     scopes: list[_Word] = Field(min_length=1, max_length=5)
     lifetime_s: int = Field(default=30 * 86400, ge=1, le=366 * 86400)
     user: str = Field(default="", pattern=r"^(usr_[0-9a-f]{8,16})?$")
@@ -177,6 +200,8 @@ _Amount = Annotated[int | None, Field(ge=0, le=2**53)]
 class OrganisationChange(_Strict):
     """Settings of an organisation; what is not sent stays, null means no limit."""
 
+    model_config = _example(weight=2, budget_chip_ms=3_600_000_000)
+
     name: _Name | None = None
     weight: int = Field(default=1, ge=1, le=1_000_000)
     rank: int = Field(default=0, ge=0, le=1000)
@@ -187,11 +212,14 @@ class OrganisationChange(_Strict):
     """Chip-milliseconds a month."""
     budget_mj: _Amount = None
     """Millijoules a month."""
-    price_micro: int = Field(default=0, ge=0, le=10**12)
+    price_micro: int = Field(default=0, ge=0, le=10**9)
+    """Of a chip-hour, in millionths; what the largest job can cost still fits 64 bits."""
 
 
 class OrganisationAsked(OrganisationChange):
     """A new organisation with its first member, an admin."""
+
+    model_config = _example(name="lidar", weight=2)
 
     name: _Name  # type: ignore[assignment] - a new one needs it
     admin: _Name = "admin"
@@ -199,6 +227,8 @@ class OrganisationAsked(OrganisationChange):
 
 class UserAsked(_Strict):
     """A new member."""
+
+    model_config = _example(name="ann", role="submitter")
 
     name: _Name
     role: Literal["viewer", "submitter", "admin", "operator"]
@@ -211,10 +241,14 @@ class UserAsked(_Strict):
 class UserChange(_Strict):
     """A member's new role."""
 
+    model_config = _example(role="viewer")
+
     role: Literal["viewer", "submitter", "admin", "operator"]
 
 
 class ProjectAsked(_Strict):
     """A project's name."""
+
+    model_config = _example(name="night-drives")
 
     name: _Name

@@ -5,7 +5,7 @@ nothing of the attempt is left; `claim` is made once, so an attempt never runs t
 is replaced in one piece every second, and at the end with the exit code.
 """
 
-# ruff: noqa: PTH103, PTH105, PTH108, PTH110, PTH112, PTH113, PTH114, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH103, PTH104, PTH105, PTH108, PTH110, PTH112, PTH113, PTH114, PTH118, PTH120, PTH123, PTH208
 # pathlib takes longer to import than all the rest of this.
 
 import contextlib
