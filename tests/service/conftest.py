@@ -45,20 +45,28 @@ def postgres():
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def bare_address(request, tmp_path):
-    """An empty database of either kind."""
-    if request.param == "sqlite":
-        made = f"sqlite:///{tmp_path}/service.db"
-    else:
+@pytest.fixture
+def new_address(request, tmp_path):
+    """Makes empty databases of either kind."""
+
+    def make(kind, name):
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path}/{name}.db"
         import psycopg
 
         folder = request.getfixturevalue("postgres")
-        name = f"t{abs(hash(tmp_path))}"
+        own = f"t{abs(hash((tmp_path, name)))}"
         with psycopg.connect(f"host={folder} user=dojo dbname=postgres", autocommit=True) as link:
-            link.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-        made = f"postgresql+psycopg://dojo@/{name}?host={folder}"
-    return made
+            link.execute(f"CREATE DATABASE {own}")  # type: ignore[arg-type]
+        return f"postgresql+psycopg://dojo@/{own}?host={folder}"
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bare_address(request, new_address):
+    """An empty database of either kind."""
+    return new_address(request.param, "service")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def _fill(address):
+def fill_first_schema(address):
     """Rows as the first schema had them, written without today's models."""
     import sqlalchemy as sa
 
@@ -61,7 +61,7 @@ def test_rows_of_the_previous_schema_are_kept(bare_address, tmp_path):
     from opendojo.service.wire import JobAsked
 
     migrate(bare_address, "0001")
-    _fill(bare_address)
+    fill_first_schema(bare_address)
     migrate(bare_address)
     database = Database(bare_address)
     with database.reading() as session:
@@ -102,7 +102,7 @@ def test_a_downgrade_leads_back(bare_address):
     from opendojo.service.database import alembic_config, migrate
 
     migrate(bare_address, "0001")
-    _fill(bare_address)
+    fill_first_schema(bare_address)
     migrate(bare_address)
     command.downgrade(alembic_config(bare_address), "0001")
     engine = sa.create_engine(bare_address)

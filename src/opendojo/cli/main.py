@@ -29,6 +29,7 @@ COMMANDS = {
     "flywheel": "run, show, find, watch: a network keeps learning from the clips that matter",
     "numerics": "number formats: range and gaps, and what a network loses in them",
     "serve": "let other teams run jobs on this machine: API, queue, ledger",
+    "service": "look after a service: backup, restore, a new token for an operator",
     "login": "keep the address and the token of a service",
     "submit": "submit an `opendojo` command as a job, or plan it",
     "jobs": "list jobs, show or cancel one",

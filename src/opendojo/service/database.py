@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["Database", "alembic_config", "migrate", "now_ms"]
+__all__ = ["Database", "address_of", "alembic_config", "alone", "migrate", "now_ms"]
 
 
 def now_ms() -> int:
@@ -85,3 +86,19 @@ def alembic_config(address: str) -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["address"] = address
     return config
+
+
+def address_of(root: Path, database: str = "") -> str:
+    """SQLAlchemy's address: the one named, or SQLite in the service's folder."""
+    return database or f"sqlite:///{root.resolve()}/service.db"
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the service's folder by a lock file. Raises ValueError where a server has it."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another server has {path.parent}") from None
+        yield

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,14 +13,14 @@ from sqlalchemy import select
 
 from opendojo.service.admission import Policy
 from opendojo.service.cluster import RayLauncher, SlurmLauncher
-from opendojo.service.database import Database, migrate, now_ms
+from opendojo.service.database import Database, address_of, alone, migrate, now_ms
 from opendojo.service.launcher import Launcher
 from opendojo.service.local import LocalLauncher
 from opendojo.service.manager import Manager
-from opendojo.service.models import Tenant
+from opendojo.service.models import Audit, Tenant, User
 from opendojo.service.tenants import ROLES, make_tenant, make_token, make_user
 
-__all__ = ["Serving", "check_bind", "first_token", "serve"]
+__all__ = ["Serving", "check_bind", "first_token", "operators_token", "serve"]
 
 _log = logging.getLogger("opendojo.service")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -72,6 +70,30 @@ def first_token(database: Database) -> str | None:
         return make_token(session, user, ROLES["operator"], now_ms(), 30 * 86400)[0]
 
 
+def operators_token(address: str, organisation: str, name: str, lifetime_s: int) -> str:
+    """A member's token, made by who may open the database: the way back in where all expired.
+
+    Raises ValueError where there is no such member, or one of the two was removed.
+    """
+    database = Database(address)
+    try:
+        with database.writing() as session:
+            query = select(User, Tenant).join(Tenant, Tenant.id == User.tenant_id)
+            query = query.where(Tenant.name == organisation, User.name == name)
+            query = query.where(Tenant.removed_ms.is_(None), User.removed_ms.is_(None))
+            row = session.execute(query).one_or_none()
+            if row is None:
+                raise ValueError(f"there is no member {name!r} of an organisation {organisation!r}")
+            user, tenant = row
+            at_ms = now_ms()
+            secret, token = make_token(session, user, ROLES[user.role], at_ms, lifetime_s)
+            session.add(Audit(tenant_id=tenant.id, user_id=user.id, at_ms=at_ms,
+                              action="new token at the machine", subject=token.id))  # fmt: skip
+            return secret
+    finally:
+        database.close()
+
+
 def serve(serving: Serving, told: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; jobs go on running. `told` gets the first token, once.
 
@@ -83,8 +105,8 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
 
     check_bind(serving)
     serving.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(serving.root / "server.lock"):
-        address = serving.database or f"sqlite:///{serving.root.resolve()}/service.db"
+    with alone(serving.root / "server.lock"):
+        address = address_of(serving.root, serving.database)
         migrate(address)
         database = Database(address)
         if (secret := first_token(database)) is not None:
@@ -126,13 +148,3 @@ def _loop(manager: Manager, stop: threading.Event, tick_s: float) -> None:
             manager.tick()
         except Exception:
             _log.exception("the loop stumbled; it goes on")
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another server has {path.parent}") from None
-        yield
