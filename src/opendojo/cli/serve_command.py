@@ -20,6 +20,8 @@ class Serve(Common):
     """Folder of the database and the jobs' files."""
     chips: int = 1
     """How many chips there are to share: processors or accelerators, as jobs shall count."""
+    machine: str = ""
+    """What the chips are, such as dgx-h100, for plans; this machine's processors by default."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8077
@@ -60,6 +62,7 @@ def run(arguments: list[str]) -> int:
         root=chosen.root, chips=chosen.chips, host=chosen.host, port=chosen.port,
         database=chosen.database, certificate=chosen.certificate, key=chosen.key,
         insecure=chosen.insecure, backend=chosen.backend, ray_address=chosen.ray_address,
+        machine=chosen.machine,
     )  # fmt: skip
     print(f"serving on {where}", file=sys.stderr, flush=True)
     serve(serving, told)

@@ -65,6 +65,7 @@ def run(arguments: list[str]) -> int:
             if told[name] else f"{name:<7} not known"
             for name in ("time", "cost", "energy")
         ]  # fmt: skip
+        lines += [f"{name}: {told[name]['how']}" for name in ("time", "energy") if told[name]]
         lines.append("starts at once" if told["starts_now"] else f"waits: {told['wait']}")
         return show(chosen.json, {"plan": told}, "\n".join(lines))
 

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from opendojo.service.accounts import add_accounts
 from opendojo.service.database import now_ms
+from opendojo.service.forecast import cost_range, energy_range, time_range
 from opendojo.service.gate import (
     MOST,
     Admin,
@@ -30,13 +31,14 @@ from opendojo.service.gate import (
     problem,
 )
 from opendojo.service.ledger import month_begin_ms, rows_csv, totals
+from opendojo.service.logs import Access, tell_fault
 from opendojo.service.manager import Manager, move
 from opendojo.service.models import Attempt, Event, Job, Project, Tenant
 from opendojo.service.page import add_page
 from opendojo.service.states import State
 from opendojo.service.tenants import Caller, audit, still_valid
 from opendojo.service.token_routes import add_tokens
-from opendojo.service.wire import PROBLEM, JobAsked, JobShown, Plan, Range, Waiting, shown
+from opendojo.service.wire import PROBLEM, JobAsked, JobShown, Plan, Waiting, shown
 
 __all__ = ["make_app", "own_job", "plan", "problem", "submitted", "waiting"]
 
@@ -68,6 +70,7 @@ def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> 
     app.state.manager, app.state.bucket = manager, Bucket(per_s, burst)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_request)
+    app.add_exception_handler(Exception, _fault)
     _jobs(app)
     _of_job(app)
     _files(app)
@@ -77,6 +80,7 @@ def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> 
     add_accounts(app)
     _health(app)
     add_page(app, manager)
+    app.add_middleware(Access)
     return app
 
 
@@ -92,6 +96,13 @@ def _problems() -> dict[int | str, dict[str, Any]]:
 
 def _http_error(_: Request, error: Any) -> Response:
     return problem(error.status_code, str(error.detail))
+
+
+def _fault(request: Request, error: Exception) -> Response:
+    """Our own fault: its cause is in the log only, under the request's name."""
+    name = request.state.request
+    tell_fault(error, request=name)
+    return problem(500, f"a fault of the service; its log has it as request {name}", request=name)
 
 
 def _bad_request(_: Request, error: Any) -> Response:
@@ -205,12 +216,11 @@ def plan(manager: Manager, caller: Caller, asked: JobAsked) -> Plan:
         decision = manager.decision(session, job)
         starts = any(one.id == "job_plan" for one in decision.starts)
         wait = "" if starts else decision.why(manager.request(job)).text
-    how = "from nothing to the time limit: this job has not been modelled"
-    cost = asked.chips * asked.limit_s * tenant.price_micro / 3600 / 1e6
+        time = time_range(session, caller.tenant, asked, manager.machine, manager.chips)
     return Plan(
-        time=Range(low=0, high=asked.limit_s, unit="s", how=how),
-        cost=Range(low=0, high=cost, unit="currency", how=how),
-        energy=None,
+        time=time,
+        cost=cost_range(time, asked.chips, tenant.price_micro),
+        energy=energy_range(time, asked.chips, manager.machine),
         starts_now=starts,
         wait=wait,
     )

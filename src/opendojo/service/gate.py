@@ -65,6 +65,7 @@ def _caller(*scopes: str) -> Callable[..., Caller]:
             caller = find_caller(session, found.credentials, now_ms())
         if caller is None:
             raise HTTPException(401, "the token is unknown, expired or revoked")
+        request.state.caller = caller
         if not request.app.state.bucket.take(caller.token):
             raise HTTPException(429, "too many requests: wait a second")
         if not caller.scopes.intersection(scopes):

@@ -18,8 +18,10 @@ from sqlalchemy.orm import Session
 
 from opendojo.service.admission import Decision, Policy, Request, Share, decayed, decide, own_order
 from opendojo.service.database import Database, now_ms
+from opendojo.service.forecast import Machine
 from opendojo.service.launcher import Launcher, Status, Task
 from opendojo.service.ledger import HOUR_MS, bill, month_begin_ms
+from opendojo.service.logs import tell
 from opendojo.service.models import Attempt, Event, Interval, Job, Tenant
 from opendojo.service.states import HOLDING, State, check_move
 
@@ -47,6 +49,8 @@ def move(session: Session, job: Job, new: State, at_ms: int, text: str = "") -> 
     if changed.rowcount != 1:  # type: ignore[attr-defined]
         raise RuntimeError(f"{job.id} left {old} meanwhile")
     session.refresh(job)
+    tell("move", job=job.id, organisation=job.tenant_id, attempt=job.attempts, old=old, new=new,
+         text=text)  # fmt: skip
     session.add(
         Event(job_id=job.id, tenant_id=job.tenant_id, at_ms=at_ms, state=new,
               attempt=job.attempts, text=text)
@@ -166,9 +170,11 @@ class Manager:
         chips: int,
         policy: Policy | None = None,
         clock: Callable[[], int] = now_ms,
+        machine: Machine | None = None,
     ) -> None:
         self.database, self.launcher, self.root = database, launcher, root
         self.chips, self.policy, self.clock = chips, policy or Policy(), clock
+        self.machine = machine or Machine()
 
     def tick(self) -> Decision:
         """Look after all attempts, then decide who starts."""

@@ -37,6 +37,7 @@ def _html(name: str, status: int = 200, **values: Any) -> HTMLResponse:
 def _visitor(request: Request) -> Caller | None:
     with request.app.state.manager.database.reading() as session:
         caller = find_caller(session, request.cookies.get(_COOKIE, ""), now_ms())
+    request.state.caller = caller
     if caller is not None and not request.app.state.bucket.take(caller.token):
         raise HTTPException(429, "too many requests: wait a second")
     return caller if caller is not None and "read" in caller.scopes else None

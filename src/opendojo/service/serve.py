@@ -14,8 +14,10 @@ from sqlalchemy import select
 from opendojo.service.admission import Policy
 from opendojo.service.cluster import RayLauncher, SlurmLauncher
 from opendojo.service.database import Database, address_of, alone, migrate, now_ms
+from opendojo.service.forecast import Machine
 from opendojo.service.launcher import Launcher
 from opendojo.service.local import LocalLauncher
+from opendojo.service.logs import install
 from opendojo.service.manager import Manager
 from opendojo.service.models import Audit, Tenant, User
 from opendojo.service.tenants import ROLES, make_tenant, make_token, make_user
@@ -46,6 +48,8 @@ class Serving:
     backend: Literal["local", "slurm", "ray"] = "local"
     ray_address: str = ""
     """The Ray cluster's address, such as http://127.0.0.1:8265."""
+    machine: str = ""
+    """What the chips are, for plans: a pod or chip that `opendojo machine chips` knows."""
     tick_s: float = 0.5
 
 
@@ -104,6 +108,8 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
     from opendojo.service.app import make_app
 
     check_bind(serving)
+    install()
+    machine = Machine.named(serving.machine)
     serving.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with alone(serving.root / "server.lock"):
         address = address_of(serving.root, serving.database)
@@ -112,7 +118,9 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
         if (secret := first_token(database)) is not None:
             told(secret)
         launcher = _launcher(serving)
-        manager = Manager(database, launcher, serving.root.resolve(), serving.chips, Policy())
+        manager = Manager(
+            database, launcher, serving.root.resolve(), serving.chips, Policy(), machine=machine
+        )
         stop = threading.Event()
         loop = threading.Thread(target=_loop, args=(manager, stop, serving.tick_s), daemon=True)
         loop.start()
@@ -123,7 +131,8 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
                 port=serving.port,
                 ssl_certfile=serving.certificate,
                 ssl_keyfile=serving.key and str(serving.key),
-                log_level="warning",
+                log_config=None,
+                access_log=False,
                 timeout_graceful_shutdown=3,
             )
         finally:
