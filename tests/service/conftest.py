@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,8 @@ def postgres():
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def address(request, tmp_path):
-    """A fresh database of either kind, at the newest schema."""
-    from opendojo.service import migrate
-
+def bare_address(request, tmp_path):
+    """An empty database of either kind."""
     if request.param == "sqlite":
         made = f"sqlite:///{tmp_path}/service.db"
     else:
@@ -59,8 +58,16 @@ def address(request, tmp_path):
         with psycopg.connect(f"host={folder} user=dojo dbname=postgres", autocommit=True) as link:
             link.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
         made = f"postgresql+psycopg://dojo@/{name}?host={folder}"
-    migrate(made)
     return made
+
+
+@pytest.fixture
+def address(bare_address):
+    """A fresh database of either kind, at the newest schema."""
+    from opendojo.service import migrate
+
+    migrate(bare_address)
+    return bare_address
 
 
 @pytest.fixture
@@ -70,3 +77,18 @@ def database(address):
     opened = Database(address)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def api(database, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it would rather have the next httpx
+        from fastapi.testclient import TestClient
+
+    from opendojo.service import FakeLauncher, Manager
+    from opendojo.service.app import make_app
+
+    manager = Manager(database, FakeLauncher(), tmp_path / "data", 2)
+    with TestClient(make_app(manager), raise_server_exceptions=False) as client:
+        client.manager = manager  # type: ignore[attr-defined]
+        yield client

@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 from service_help import add_tenant, state_of
 
 JOB = {"command": ["demo"], "chips": 1, "limit_s": 60}
-
-
-@pytest.fixture
-def api(database, tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it would rather have the next httpx
-        from fastapi.testclient import TestClient
-
-    from opendojo.service import FakeLauncher, Manager
-    from opendojo.service.app import make_app
-
-    manager = Manager(database, FakeLauncher(), tmp_path / "data", 2)
-    with TestClient(make_app(manager), raise_server_exceptions=False) as client:
-        client.manager = manager  # type: ignore[attr-defined]
-        yield client
 
 
 def _head(secret, key="k"):
@@ -36,7 +19,7 @@ def _operations(api):
 
 
 def test_no_endpoint_tells_another_tenant_anything(api, database):
-    from opendojo.service.models import Attempt, Token
+    from opendojo.service.models import Attempt, Project, Token, User
 
     _, mine = add_tenant(database, "mine")
     other, theirs = add_tenant(database, "SECRET-ORG")
@@ -52,7 +35,9 @@ def test_no_endpoint_tells_another_tenant_anything(api, database):
     with database.reading() as session:
         attempt = session.query(Attempt.id).one()[0]
         tokens = [row[0] for row in session.query(Token.id).filter_by(tenant_id=other)]
-    names = [job, attempt, *tokens]
+        rows = [session.query(kind.id).filter_by(tenant_id=other) for kind in (User, Project)]
+        accounts = [row[0] for query in rows for row in query]
+    names = [job, attempt, other, *tokens, *accounts]
     tried = 0
     for verb, path in _operations(api):
         for name in names if "{" in path else [""]:

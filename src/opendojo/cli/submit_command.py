@@ -26,6 +26,11 @@ class Submit(Common):
     """0 to 100, among the jobs of your organisation."""
     retries: int = 2
     """How often a failed attempt is tried again from its checkpoint."""
+    workers: int = 1
+    """Processes that run the command together, or not at all; they share the chips evenly."""
+    input: tuple[str, ...] = ()
+    """What earlier jobs of your organisation wrote, such as trained=job_0123456789abcdef/run:
+    copied into the job's folder under that name."""
     project: str = "default"
     """Project of your organisation."""
     key: str = ""
@@ -42,11 +47,16 @@ def run(arguments: list[str]) -> int:
     if not words:
         raise ValueError("name the job after --, such as: opendojo submit --chips 2 -- train tiny")
 
+    pairs = [one.partition("=") for one in chosen.input]
+    if not all(name and source for name, _, source in pairs):
+        raise ValueError("an input is NAME=JOB/PATH, such as trained=job_0123456789abcdef/run")
+    inputs = {name: source for name, _, source in pairs}
+
     def work(client: Client) -> int:
         told = client.submit(
             words, key=chosen.key or None, dry_run=chosen.dry_run, chips=chosen.chips,
             limit_s=chosen.limit_s, priority=chosen.priority, retries=chosen.retries,
-            project=chosen.project,
+            project=chosen.project, workers=chosen.workers, inputs=inputs,
         )  # fmt: skip
         if not chosen.dry_run:
             return show(chosen.json, {"job": told}, f"{told['id']} {told['state']}")

@@ -2,76 +2,58 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Header, Path, Query, Request, Response
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, StreamingResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
+from opendojo.service.accounts import add_accounts
 from opendojo.service.database import now_ms
+from opendojo.service.gate import (
+    MOST,
+    Admin,
+    Bucket,
+    Id,
+    Managed,
+    Reader,
+    Submitter,
+    own_job,
+    problem,
+)
 from opendojo.service.ledger import month_begin_ms, rows_csv, totals
 from opendojo.service.manager import Manager, move
-from opendojo.service.models import Attempt, Event, Job, Project, Tenant, Token, User
+from opendojo.service.models import Attempt, Event, Job, Project, Tenant
 from opendojo.service.page import add_page
 from opendojo.service.states import State
-from opendojo.service.tenants import Caller, audit, find_caller, make_token
-from opendojo.service.wire import JobAsked, JobShown, Plan, Range, TokenAsked, Waiting, shown
+from opendojo.service.tenants import Caller, audit, still_valid
+from opendojo.service.token_routes import add_tokens
+from opendojo.service.wire import JobAsked, JobShown, Plan, Range, Waiting, shown
 
 __all__ = ["make_app", "own_job", "plan", "problem", "submitted", "waiting"]
-
-_Id = Annotated[str, Path(pattern=r"^[a-z]{3}_[0-9a-f]{8,16}$")]
-_MOST = 2**63 - 1
-_bearer = HTTPBearer(auto_error=False)
-
-
-@dataclass(slots=True)
-class _Bucket:
-    """Requests a token may make: `per_s` in the long run, `burst` at once."""
-
-    per_s: float
-    burst: float
-    left: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-    def take(self, token: str) -> bool:
-        now_s = time.monotonic()
-        left, at_s = self.left.get(token, (self.burst, now_s))
-        left = min(self.burst, left + (now_s - at_s) * self.per_s)
-        self.left[token] = (max(left - 1, 0), now_s)
-        return left >= 1
-
-
-def problem(status: int, detail: str, **more: Any) -> JSONResponse:
-    """An error as RFC 9457 has it."""
-    import http
-
-    body = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status,
-            "detail": detail, **more}  # fmt: skip
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 
 def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> FastAPI:
     """The API over a manager's database; the caller runs `manager.tick` beside it."""
     app = FastAPI(title="OpenDojo", version="1", docs_url=None, redoc_url=None)
-    app.state.manager, app.state.bucket = manager, _Bucket(per_s, burst)
+    app.state.manager, app.state.bucket = manager, Bucket(per_s, burst)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _bad_request)
     _jobs(app)
     _of_job(app)
     _files(app)
     _accounts(app)
-    _tokens(app)
+    _attempts(app)
+    add_tokens(app)
+    add_accounts(app)
     _health(app)
     add_page(app, manager)
     return app
@@ -86,47 +68,6 @@ def _bad_request(_: Request, error: Any) -> Response:
         {"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()
     ]
     return problem(422, "; ".join(f"{f['where']}: {f['what']}" for f in found), errors=found)
-
-
-def _caller(scope: str) -> Callable[..., Caller]:
-    def find(
-        request: Request,
-        found: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    ) -> Caller:
-        if found is None:
-            raise HTTPException(401, "send a token: Authorization: Bearer odj_...")
-        with request.app.state.manager.database.reading() as session:
-            caller = find_caller(session, found.credentials, now_ms())
-        if caller is None:
-            raise HTTPException(401, "the token is unknown, expired or revoked")
-        if not request.app.state.bucket.take(caller.token):
-            raise HTTPException(429, "too many requests: wait a second")
-        if scope not in caller.scopes:
-            raise HTTPException(403, f"the token lacks the scope {scope}")
-        return caller
-
-    return find
-
-
-Reader = Annotated[Caller, Depends(_caller("read"))]
-Submitter = Annotated[Caller, Depends(_caller("submit"))]
-Admin = Annotated[Caller, Depends(_caller("admin"))]
-
-
-def _manager(request: Request) -> Manager:
-    return request.app.state.manager
-
-
-Managed = Annotated[Manager, Depends(_manager)]
-
-
-def own_job(session: Session, caller: Caller, name: str) -> Job:
-    """A job of the caller's organisation; any other is 404, as if it were not there."""
-    query = select(Job).where(Job.id == name, Job.tenant_id == caller.tenant)
-    job = session.scalars(query).one_or_none()
-    if job is None:
-        raise HTTPException(404, "there is no such job")
-    return job
 
 
 def _jobs(app: FastAPI) -> None:
@@ -177,13 +118,14 @@ def _jobs(app: FastAPI) -> None:
 
 def submitted(session: Session, caller: Caller, asked: JobAsked, key: str) -> tuple[Job, bool]:
     """The job of that key, new or old (True where new); 409 where the key means another job."""
-    digest = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()
+    digest = asked.digest()
     query = select(Job).where(Job.tenant_id == caller.tenant, Job.key == key)
     old = session.scalars(query).one_or_none()
     if old is not None:
         if old.digest != digest:
             raise HTTPException(409, "this Idempotency-Key was used for another job")
         return old, False
+    _check_inputs(session, caller, asked)
     at_ms = now_ms()
     fields = asked.model_dump(exclude={"project"})
     job = Job(
@@ -199,8 +141,17 @@ def submitted(session: Session, caller: Caller, asked: JobAsked, key: str) -> tu
     return job, True
 
 
+def _check_inputs(session: Session, caller: Caller, asked: JobAsked) -> None:
+    """404 for a job of another organisation, 409 for one that may still write."""
+    for source in asked.inputs.values():
+        job = own_job(session, caller, source.partition("/")[0])
+        if not State(job.state).finished:
+            raise HTTPException(409, f"{job.id} has not ended: its files are not inputs yet")
+
+
 def _project(session: Session, caller: Caller, name: str) -> str:
     query = select(Project.id).where(Project.tenant_id == caller.tenant, Project.name == name)
+    query = query.where(Project.removed_ms.is_(None))
     found = session.scalars(query).one_or_none()
     if found is None:
         raise HTTPException(404, "there is no such project")
@@ -211,6 +162,7 @@ def plan(manager: Manager, caller: Caller, asked: JobAsked) -> Plan:
     """What a job would take; nothing is written."""
     with manager.database.reading() as session:
         _project(session, caller, asked.project)
+        _check_inputs(session, caller, asked)
         tenant = session.get_one(Tenant, caller.tenant)
         at_ms = manager.clock()
         job = Job(id="job_plan", tenant_id=caller.tenant, state=State.QUEUED, submitted_ms=at_ms,
@@ -231,13 +183,13 @@ def plan(manager: Manager, caller: Caller, asked: JobAsked) -> Plan:
 
 def _of_job(app: FastAPI) -> None:
     @app.get("/v1/jobs/{name}")
-    def show(name: _Id, caller: Reader, manager: Managed) -> JobShown:
+    def show(name: Id, caller: Reader, manager: Managed) -> JobShown:
         """One job."""
         with manager.database.reading() as session:
             return shown(own_job(session, caller, name))
 
     @app.post("/v1/jobs/{name}/cancel")
-    def cancel(name: _Id, caller: Submitter, manager: Managed) -> JobShown:
+    def cancel(name: Id, caller: Submitter, manager: Managed) -> JobShown:
         """Cancel a job; one that has ended stays as it is."""
         with manager.database.writing() as session:
             job, at_ms = own_job(session, caller, name), now_ms()
@@ -250,20 +202,20 @@ def _of_job(app: FastAPI) -> None:
             return shown(job)
 
     @app.get("/v1/jobs/{name}/why")
-    def why(name: _Id, caller: Reader, manager: Managed) -> Waiting:
+    def why(name: Id, caller: Reader, manager: Managed) -> Waiting:
         """Why it waits, from the scheduler's own decision; others' jobs stay unnamed."""
         return waiting(manager, caller, name)
 
     @app.get("/v1/jobs/{name}/events", response_class=StreamingResponse)
     def events(
-        name: _Id, caller: Reader, manager: Managed, follow: bool = True,
-        after: Annotated[int, Query(ge=0, le=_MOST)] = 0,
+        name: Id, caller: Reader, manager: Managed, follow: bool = True,
+        after: Annotated[int, Query(ge=0, le=MOST)] = 0,
     ) -> StreamingResponse:  # fmt: skip
         """What happened to it, as server-sent events, until it has ended."""
         with manager.database.reading() as session:
             own_job(session, caller, name)
         return StreamingResponse(
-            _events(manager, name, after, follow), media_type="text/event-stream"
+            _events(manager, caller, name, after, follow), media_type="text/event-stream"
         )
 
 
@@ -291,9 +243,11 @@ def waiting(manager: Manager, caller: Caller, name: str) -> Waiting:
                    earliest_ms=earliest, sure=sure if earliest else "unknown")  # fmt: skip
 
 
-def _events(manager: Manager, name: str, after: int, follow: bool) -> Iterator[str]:
+def _events(manager: Manager, caller: Caller, name: str, after: int, follow: bool) -> Iterator[str]:
     while True:
         with manager.database.reading() as session:
+            if not still_valid(session, caller, now_ms()):
+                return
             ended = State(session.get_one(Job, name).state).finished
             query = select(Event).where(Event.job_id == name, Event.id > after).order_by(Event.id)
             found = session.scalars(query).all()
@@ -310,17 +264,15 @@ def _events(manager: Manager, name: str, after: int, follow: bool) -> Iterator[s
 
 def _files(app: FastAPI) -> None:
     @app.get("/v1/jobs/{name}/logs", response_class=PlainTextResponse)
-    def logs(
-        name: _Id, caller: Reader, manager: Managed, follow: bool = False
-    ) -> StreamingResponse:
+    def logs(name: Id, caller: Reader, manager: Managed, follow: bool = False) -> StreamingResponse:
         """The log of its newest attempt."""
         with manager.database.reading() as session:
             job = own_job(session, caller, name)
         path = manager.folder(job.id) / f"attempt-{job.attempts}" / "log"
-        return StreamingResponse(_log(manager, name, path, follow), media_type="text/plain")
+        return StreamingResponse(_log(manager, caller, name, path, follow), media_type="text/plain")
 
     @app.get("/v1/jobs/{name}/artefacts")
-    def artefacts(name: _Id, caller: Reader, manager: Managed) -> list[str]:
+    def artefacts(name: Id, caller: Reader, manager: Managed) -> list[str]:
         """Names of the files it wrote; the first 10,000."""
         with manager.database.reading() as session:
             own_job(session, caller, name)
@@ -331,7 +283,7 @@ def _files(app: FastAPI) -> None:
         )
 
     @app.get("/v1/jobs/{name}/artefacts/{file:path}", response_class=FileResponse)
-    def artefact(name: _Id, file: str, caller: Reader, manager: Managed) -> FileResponse:
+    def artefact(name: Id, file: str, caller: Reader, manager: Managed) -> FileResponse:
         """One of them."""
         with manager.database.reading() as session:
             own_job(session, caller, name)
@@ -346,10 +298,12 @@ def _files(app: FastAPI) -> None:
                             headers={"X-Content-Type-Options": "nosniff"})  # fmt: skip
 
 
-def _log(manager: Manager, name: str, path: Any, follow: bool) -> Iterator[bytes]:
+def _log(manager: Manager, caller: Caller, name: str, path: Any, follow: bool) -> Iterator[bytes]:
     at = 0
     while True:
         with manager.database.reading() as session:
+            if not still_valid(session, caller, now_ms()):
+                return
             ended = State(session.get_one(Job, name).state).finished
         if path.exists():
             with path.open("rb") as file:
@@ -366,8 +320,8 @@ def _accounts(app: FastAPI) -> None:
     @app.get("/v1/usage")
     def usage(
         caller: Reader, manager: Managed,
-        begin_ms: Annotated[int, Query(ge=0, le=_MOST)] = 0,
-        end_ms: Annotated[int, Query(ge=0, le=_MOST)] = _MOST,
+        begin_ms: Annotated[int, Query(ge=0, le=MOST)] = 0,
+        end_ms: Annotated[int, Query(ge=0, le=MOST)] = MOST,
         by: Annotated[str, Query(pattern="^(project|job)?$")] = "",
     ) -> list[dict[str, Any]]:  # fmt: skip
         """Sums of the ledger."""
@@ -385,38 +339,16 @@ def _accounts(app: FastAPI) -> None:
         """Budgets of the month and what is used of them; null means no limit."""
         with manager.database.reading() as session:
             tenant = session.get_one(Tenant, caller.tenant)
-            spent = totals(session, caller.tenant, month_begin_ms(now_ms()), _MOST)[0]
+            spent = totals(session, caller.tenant, month_begin_ms(now_ms()), MOST)[0]
             budgets = ("budget_micro", "budget_chip_ms", "budget_mj")
             names = ("weight", "rank", "cap_chips", "price_micro", *budgets)
             return {"organisation": tenant.name, "used": spent,
                     **{name: getattr(tenant, name) for name in names}}  # fmt: skip
 
 
-def _tokens(app: FastAPI) -> None:
-    @app.post("/v1/tokens", status_code=201)
-    def new_token(asked: TokenAsked, caller: Reader, manager: Managed) -> dict[str, Any]:
-        """A token of one's own with no more scopes than this one's; shown this once."""
-        if beyond := set(asked.scopes) - caller.scopes:
-            raise HTTPException(403, f"this token lacks {', '.join(sorted(beyond))}")
-        with manager.database.writing() as session:
-            user = session.get_one(User, caller.user)
-            secret, token = make_token(session, user, asked.scopes, now_ms(), asked.lifetime_s)
-            audit(session, caller, now_ms(), "new token", token.id)
-            return {"id": token.id, "token": secret, "expires_ms": token.expires_ms}
-
-    @app.delete("/v1/tokens/{name}", status_code=204)
-    def revoke(name: _Id, caller: Reader, manager: Managed) -> None:
-        """Revoke a token: one's own, or any of the organisation with the scope admin."""
-        with manager.database.writing() as session:
-            query = select(Token).where(Token.id == name, Token.tenant_id == caller.tenant)
-            token = session.scalars(query).one_or_none()
-            if token is None or (token.user_id != caller.user and "admin" not in caller.scopes):
-                raise HTTPException(404, "there is no such token")
-            token.revoked_ms = token.revoked_ms or now_ms()
-            audit(session, caller, now_ms(), "revoke token", name)
-
+def _attempts(app: FastAPI) -> None:
     @app.get("/v1/attempts/{name}")
-    def attempt(name: _Id, caller: Reader, manager: Managed) -> dict[str, Any]:
+    def attempt(name: Id, caller: Reader, manager: Managed) -> dict[str, Any]:
         """One attempt."""
         with manager.database.reading() as session:
             query = select(Attempt).where(Attempt.id == name, Attempt.tenant_id == caller.tenant)

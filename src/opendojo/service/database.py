@@ -6,12 +6,15 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.orm import Session
 
-__all__ = ["Database", "migrate", "now_ms"]
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+__all__ = ["Database", "alembic_config", "migrate", "now_ms"]
 
 
 def now_ms() -> int:
@@ -70,9 +73,15 @@ def _sqlite(address: str, begin: str) -> Any:
 def migrate(address: str, revision: str = "head") -> None:
     """Bring a database's schema to a revision; the data stay."""
     from alembic import command
+
+    command.upgrade(alembic_config(address), revision)
+
+
+def alembic_config(address: str) -> Config:
+    """Alembic's settings for that database."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["address"] = address
-    command.upgrade(config, revision)
+    return config

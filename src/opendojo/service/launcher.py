@@ -27,6 +27,10 @@ class Task:
     """The attempt's own folder, with its log."""
     account: str = ""
     rank: int = 0
+    workers: int = 1
+    """Processes of a gang: they begin together, and end together where one fails."""
+    inputs: tuple[tuple[str, str, str], ...] = ()
+    """Folder of an earlier job, path in it, name in `work`: copied before the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ def write_order(task: Task, program: Sequence[str]) -> None:
         env["PYTHONPATH"] = os.pathsep.join(str(Path(one).absolute()) for one in folders)
     env |= {"HOME": str(task.work), "TMPDIR": str(task.work), "OPENDOJO_ATTEMPT": task.id}
     order = {"argv": [*program, *task.command], "work": str(task.work), "env": env,
-             "limit_s": task.limit_s}  # fmt: skip
+             "limit_s": task.limit_s, "workers": task.workers, "inputs": task.inputs}  # fmt: skip
     write_json(task.folder / "task.json", order)
 
 
@@ -130,5 +130,7 @@ def read_record(folder: Path) -> tuple[Report | None, int | None]:
 
 def _kill_orphans(folder: Path) -> None:
     """The wrapper was killed: end what it left, for its record will never be closed."""
-    with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-        os.killpg(int((folder / "group").read_text()), signal.SIGKILL)
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        for group in (folder / "group").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(group), signal.SIGKILL)

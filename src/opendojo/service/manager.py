@@ -210,7 +210,13 @@ class Manager:
             work=folder / "work",
             folder=folder / f"attempt-{attempt.number}",
             account=job.tenant_id,
+            workers=job.workers,
+            inputs=tuple(self._input(name, source) for name, source in job.inputs.items()),
         )
+
+    def _input(self, name: str, source: str) -> tuple[str, str, str]:
+        job, _, path = source.partition("/")
+        return str(self.folder(job) / "work"), path, name
 
     def _attend(self, name: str) -> None:
         with self.database.reading() as session:

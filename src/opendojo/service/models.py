@@ -41,6 +41,8 @@ class Tenant(Base):
     budget_mj: Mapped[int | None]
     price_micro: Mapped[int] = mapped_column(default=0)
     """Price of a chip-hour in millionths of the currency."""
+    removed_ms: Mapped[int | None]
+    """Since when nobody of it may call; its rows stay, the ledger needs them."""
 
 
 class Project(Base):
@@ -50,17 +52,21 @@ class Project(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"), index=True)
     name: Mapped[str]
+    removed_ms: Mapped[int | None]
     __table_args__ = (UniqueConstraint("tenant_id", "name"),)
 
 
 class User(Base):
-    """A member: role viewer, submitter or admin, all within one organisation."""
+    """A member: role viewer, submitter, admin, all within one organisation; or operator."""
 
     __tablename__ = "user_account"
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"), index=True)
     name: Mapped[str]
     role: Mapped[str]
+    removed_ms: Mapped[int | None]
+    subject: Mapped[str | None] = mapped_column(unique=True, index=True)
+    """Issuer and subject of a foreign login, where there is one."""
     __table_args__ = (UniqueConstraint("tenant_id", "name"),)
 
 
@@ -75,6 +81,10 @@ class Token(Base):
     scopes: Mapped[list[str]] = mapped_column(JSON)
     expires_ms: Mapped[int]
     revoked_ms: Mapped[int | None]
+    parent_id: Mapped[str | None] = mapped_column(index=True)
+    """The token of the same user that made it: this one ends with that one."""
+    issuer_id: Mapped[str | None] = mapped_column(index=True)
+    """The token of another user that made it."""
 
 
 class Job(Base):
@@ -98,6 +108,10 @@ class Job(Base):
     state: Mapped[str]
     submitted_ms: Mapped[int]
     changed_ms: Mapped[int]
+    workers: Mapped[int] = mapped_column(default=1)
+    """Processes of a gang, which share the chips evenly."""
+    inputs: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
+    """Name in its own folder to "job/path" of an earlier job of the organisation."""
     attempts: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
     __table_args__ = (
@@ -155,7 +169,7 @@ class Interval(Base):
     bytes: Mapped[int]
     money_micro: Mapped[int]
     price_micro: Mapped[int]
-    corrects: Mapped[int | None] = mapped_column(ForeignKey("ledger.id"))
+    corrects: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("ledger.id"))
     reason: Mapped[str] = mapped_column(default="")
     __table_args__ = (
         UniqueConstraint("attempt_id", "number"),
@@ -173,3 +187,4 @@ class Audit(Base):
     at_ms: Mapped[int]
     action: Mapped[str]
     subject: Mapped[str]
+    __table_args__ = (Index("audit_by_tenant", "tenant_id", "id"),)

@@ -20,7 +20,7 @@ from opendojo.service.launcher import Launcher
 from opendojo.service.local import LocalLauncher
 from opendojo.service.manager import Manager
 from opendojo.service.models import Tenant
-from opendojo.service.tenants import make_tenant, make_token, make_user
+from opendojo.service.tenants import ROLES, make_tenant, make_token, make_user
 
 __all__ = ["Serving", "check_bind", "first_token", "serve"]
 
@@ -63,13 +63,13 @@ def check_bind(serving: Serving) -> None:
 
 
 def first_token(database: Database) -> str | None:
-    """Make the first organisation and its admin's token; None where there is one already."""
+    """Make the first organisation and its operator's token; None where there is one already."""
     with database.writing() as session:
         if session.scalars(select(Tenant.id).limit(1)).first() is not None:
             return None
         tenant = make_tenant(session, "first")
-        user = make_user(session, tenant.id, "admin", "admin")
-        return make_token(session, user, ("read", "submit", "admin"), now_ms(), 30 * 86400)[0]
+        user = make_user(session, tenant.id, "admin", "operator")
+        return make_token(session, user, ROLES["operator"], now_ms(), 30 * 86400)[0]
 
 
 def serve(serving: Serving, told: Callable[[str], None]) -> None:

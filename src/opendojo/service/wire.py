@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
-__all__ = ["COMMANDS", "JobAsked", "JobShown", "Plan", "Range", "TokenAsked", "Waiting", "shown"]
+__all__ = [
+    "COMMANDS",
+    "JobAsked",
+    "JobShown",
+    "OrganisationAsked",
+    "OrganisationChange",
+    "Plan",
+    "ProjectAsked",
+    "Range",
+    "TokenAsked",
+    "UserAsked",
+    "UserChange",
+    "Waiting",
+    "shown",
+]
 
 COMMANDS = frozenset(
     {"bench", "demo", "drive", "evaluate", "export", "ingest", "machine", "store", "train", "world"}
@@ -15,7 +37,7 @@ COMMANDS = frozenset(
 """The `opendojo` commands that a job may be."""
 
 _Word = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
-_MOST = 2**31 - 1
+_SOURCE = re.compile(r"^job_[0-9a-f]{8,16}(/[^/]+)*/?$")
 
 
 class _Strict(BaseModel):
@@ -33,6 +55,10 @@ class JobAsked(_Strict):
     retries: int = Field(default=2, ge=0, le=10)
     preemptible: bool = True
     project: _Word = Field(default="default", max_length=100)
+    workers: int = Field(default=1, ge=1, le=10_000)
+    """Processes that run the command together, each with chips/workers of the chips."""
+    inputs: dict[_Word, _Word] = Field(default_factory=dict, max_length=50)
+    """Name in its own folder to `JOB/path` of what an earlier job of the organisation wrote."""
 
     @field_validator("command")
     @classmethod
@@ -40,12 +66,42 @@ class JobAsked(_Strict):
         if words[0] not in COMMANDS:
             raise ValueError(f"a job is one of {', '.join(sorted(COMMANDS))}")
         for word in words:
-            for part in (word, *re.split("[=,:]", word)):
-                if part.startswith(("/", "~")) or ".." in part.split("/"):
-                    raise ValueError(f"{word!r} leaves the job's own folder")
-            if re.match(r"(--?[\w.-]+=)?(file|local):", word):
-                raise ValueError(f"{word!r} leaves the job's own folder")
+            _inside(word)
         return words
+
+    @field_validator("inputs")
+    @classmethod
+    def _inputs(cls, inputs: dict[str, str]) -> dict[str, str]:
+        for name, source in inputs.items():
+            _inside(name)
+            _inside(source)
+            parts = name.split("/")
+            if "" in parts or "." in parts or not _SOURCE.match(source):
+                raise ValueError("an input is NAME=JOB/PATH, such as run=job_0123456789abcdef/runs")
+            if any("/".join(parts[:at]) in inputs for at in range(1, len(parts))):
+                raise ValueError(f"{name!r} lies in another input")
+        return inputs
+
+    @model_validator(mode="after")
+    def _gang(self) -> JobAsked:
+        if self.chips % self.workers:
+            raise ValueError(f"{self.chips} chips cannot be shared evenly by {self.workers}")
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 of the request; fields that came later count only where they are used."""
+        late = {"workers": self.workers == 1, "inputs": not self.inputs}
+        text = self.model_dump_json(exclude={name for name, unused in late.items() if unused})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _inside(word: str) -> None:
+    """Raise ValueError for a word that could name a file outside of the job's folder."""
+    for part in (word, *re.split("[=,:]", word)):
+        if part.startswith(("/", "~")) or ".." in part.split("/"):
+            raise ValueError(f"{word!r} leaves the job's own folder")
+    if re.match(r"(--?[\w.-]+=)?(file|local):", word):
+        raise ValueError(f"{word!r} leaves the job's own folder")
 
 
 class JobShown(BaseModel):
@@ -58,6 +114,8 @@ class JobShown(BaseModel):
     priority: int
     retries: int
     preemptible: bool
+    workers: int
+    inputs: dict[str, str]
     project: str
     state: str
     attempts: int
@@ -103,7 +161,60 @@ class Waiting(BaseModel):
 
 
 class TokenAsked(_Strict):
-    """A token for oneself."""
+    """A token for oneself, or for the user of that id."""
 
     scopes: list[_Word] = Field(min_length=1, max_length=5)
     lifetime_s: int = Field(default=30 * 86400, ge=1, le=366 * 86400)
+    user: str = Field(default="", pattern=r"^(usr_[0-9a-f]{8,16})?$")
+
+
+_Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
+_Amount = Annotated[int | None, Field(ge=0, le=2**53)]
+
+
+class OrganisationChange(_Strict):
+    """Settings of an organisation; what is not sent stays, null means no limit."""
+
+    name: _Name | None = None
+    weight: int = Field(default=1, ge=1, le=1_000_000)
+    rank: int = Field(default=0, ge=0, le=1000)
+    cap_chips: _Amount = None
+    budget_micro: _Amount = None
+    """Money a month, in millionths of the currency."""
+    budget_chip_ms: _Amount = None
+    """Chip-milliseconds a month."""
+    budget_mj: _Amount = None
+    """Millijoules a month."""
+    price_micro: int = Field(default=0, ge=0, le=10**12)
+
+
+class OrganisationAsked(OrganisationChange):
+    """A new organisation with its first member, an admin."""
+
+    name: _Name  # type: ignore[assignment] - a new one needs it
+    admin: _Name = "admin"
+
+
+class UserAsked(_Strict):
+    """A new member."""
+
+    name: _Name
+    role: Literal["viewer", "submitter", "admin", "operator"]
+    organisation: str = Field(default="", pattern=r"^(ten_[0-9a-f]{8,16})?$")
+    """Of another organisation; for operators."""
+    subject: _Name | None = None
+    """Who that is for the identity provider, see the guide."""
+
+
+class UserChange(_Strict):
+    """A member's new role."""
+
+    role: Literal["viewer", "submitter", "admin", "operator"]
+
+
+class ProjectAsked(_Strict):
+    """A project's name."""
+
+    name: _Name
