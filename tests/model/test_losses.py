@@ -61,3 +61,14 @@ def test_gradients_are_those_of_the_formula():
     seen = torch.rand(1, 2, 3, 4, dtype=torch.float64)
     there = torch.tensor([[True, False]])
     assert torch.autograd.gradcheck(lambda p: forecast_loss(p, seen, there), picture)
+
+
+def test_too_far_ahead_may_count_more_than_too_far_behind_and_aside_never_does():
+    target, mask = torch.zeros(1, 1, 16, 2), torch.ones(1, 1, 16, dtype=torch.bool)
+    ahead, behind, aside = (torch.tensor(gap).expand(1, 1, 16, 2) for gap in
+                            ([1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]))  # fmt: skip
+    plain = path_loss(ahead, target, mask, TIMES_S)
+    assert path_loss(behind, target, mask, TIMES_S) == plain
+    assert path_loss(ahead, target, mask, TIMES_S, 3.0) == pytest.approx(3 * plain)
+    assert path_loss(behind, target, mask, TIMES_S, 3.0) == plain
+    assert path_loss(aside, target, mask, TIMES_S, 3.0) == plain

@@ -75,7 +75,7 @@ class GroundHead(nn.Module):
 
     def forward(self, memory: Tensor) -> Ground:
         """[b, t, q, d] to grids [b, t, ...]."""
-        tokens = F.relu(self.squeeze(memory))
+        tokens = F.relu(self.squeeze(memory[:, :, : self.spread.shape[1]]))
         cells = (self.spread.to(tokens.dtype) @ tokens).flatten(0, 1).transpose(1, 2)
         cells = cells.unflatten(-1, (self.cells, self.cells)) + self.place.to(tokens.dtype)
         cells = F.relu(self.about(cells))

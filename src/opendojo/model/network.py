@@ -17,8 +17,9 @@ from opendojo.model.rays import StandIn, cell_rays
 from opendojo.model.scene import Attending, Mixing, Scene
 from opendojo.model.sizes import NetConfig
 from opendojo.model.trunk import make_trunk
+from opendojo.model.users import Cells, Users, UsersHead
 
-__all__ = ["DrivingNet", "Eyes", "Output"]
+__all__ = ["DrivingNet", "Eyes", "Look", "Output"]
 
 _MIDDLE, _SPREAD = 128.0, 64.0
 """Take limited-range uint8 (16 to 240) to about -1.75 .. 1.75; chroma's zero is 128."""
@@ -43,6 +44,18 @@ class Output:
     """The bird's-eye grid [b, t, ...]; None of a blind network, and where it was not asked for."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What single instants show."""
+
+    scene: Tensor
+    """float [n, q, d]: scene tokens."""
+    users: Users | None = None
+    """Other road users by image token [n, k]; None of a blind network."""
+    cells: Cells | None = None
+    """Where the tokens of the w rigs look."""
+
+
 class Eyes(nn.Module):
     """Pictures of every camera to scene tokens."""
 
@@ -53,9 +66,10 @@ class Eyes(nn.Module):
         self.level = nn.GroupNorm(1, self.trunk.channels)
         self.stand_in = StandIn()
         self.scene = Scene(config, self.trunk.channels)
+        self.users = UsersHead(config, self.trunk.channels)
 
-    def forward(self, frames: Tensor, camera_mask: Tensor, lens: Tensor) -> Tensor:
-        """As `DrivingNet.encode`."""
+    def forward(self, frames: Tensor, camera_mask: Tensor, lens: Tensor) -> Look:
+        """As `DrivingNet.look`."""
         rays = cell_rays(self.stand_in(lens, *self.size_px), self.cells, *self.size_px)
         sight = self.scene.sight(rays, camera_mask)
         masks = camera_mask.repeat_interleave(len(frames) // len(camera_mask), 0)
@@ -68,7 +82,12 @@ class Eyes(nn.Module):
             present = there.nonzero().squeeze(1)
             some = self._tokens(planes[present])
             tokens = some.new_zeros(len(there), *some.shape[1:]).index_copy(0, present, some)
-        return self.scene(tokens.reshape(len(frames), -1, tokens.shape[-1]), sight)
+        tokens = tokens.reshape(len(frames), -1, tokens.shape[-1])
+        cells = Cells.of(rays, self.cells)
+        seen = masks.repeat_interleave(tokens.shape[1] // masks.shape[1], 1)
+        users, beside = self.users(tokens, seen, cells.repeated(len(frames) // len(lens)))
+        scene = torch.cat([self.scene(tokens, sight), beside], 1)
+        return Look(scene=scene, users=users, cells=cells)
 
     def _tokens(self, planes: Tensor) -> Tensor:
         """uint8 [k, 6, h/2, w/2] to image tokens [k, cells, channels], of unit variance."""
@@ -105,9 +124,13 @@ class DrivingNet(nn.Module):
         in a row. Returns [n, q, d]; what stands in the frames of absent cameras has no influence.
         A blind network looks at nothing and gives zeros.
         """
+        return self.look(frames, camera_mask, lens).scene
+
+    def look(self, frames: Tensor, camera_mask: Tensor, lens: Tensor) -> Look:
+        """As `encode`, with what image tokens say of other road users."""
         if self.eyes is None:
             place = self.plan_head.last.weight
-            return place.new_zeros(len(frames), 1, self.config.widths.token)
+            return Look(scene=place.new_zeros(len(frames), 1, self.config.widths.token))
         return self.eyes(frames, camera_mask, lens)
 
     def recall(self, scene: Tensor, motion: Motion) -> Tensor:
@@ -158,16 +181,19 @@ class DrivingNet(nn.Module):
         pooled = F.avg_pool2d(luma.reshape(-1, 1, *luma.shape[-2:]), factor)
         return pooled.view(*luma.shape[:-2], *small) / 255.0
 
-    def remember(self, frames: Tensor, camera_mask: Tensor, lens: Tensor, motion: Motion) -> Tensor:
-        """Memory [b, t, q, d] of a batch of windows: `encode` and `recall` of all its steps.
+    def remember(
+        self, frames: Tensor, camera_mask: Tensor, lens: Tensor, motion: Motion
+    ) -> tuple[Tensor, Look]:
+        """Memory [b, t, q, d] of a batch of windows, `look` and `recall` of its steps; the look.
 
         frames: uint8 [b, t, c, 6, h/2, w/2]; camera_mask: bool [b, c]; lens: float32 [b, c, 16].
         """
         b, t = motion.speed_mps.shape
         if self.eyes is None:
-            return self.recall(self.encode(motion.speed_mps.flatten(), camera_mask, lens), motion)
-        scene = self.encode(frames.flatten(0, 1), camera_mask, lens)
-        return self.recall(scene.unflatten(0, (b, t)), motion)
+            look = self.look(motion.speed_mps.flatten(), camera_mask, lens)
+            return self.recall(look.scene, motion), look
+        look = self.look(frames.flatten(0, 1), camera_mask, lens)
+        return self.recall(look.scene.unflatten(0, (b, t)), motion), look
 
     def forward(
         self,
@@ -184,7 +210,7 @@ class DrivingNet(nn.Module):
         `forecast_until` limits the forecast to the first so many steps; `ground` asks for the
         bird's-eye grid.
         """
-        memory = self.remember(frames, camera_mask, lens, motion)
+        memory, _ = self.remember(frames, camera_mask, lens, motion)
         seen, moves = self.ego(memory)
         around = self.ground_head(memory) if ground and self.ground_head is not None else None
         picture = None
@@ -242,6 +268,8 @@ def _summands(network: DrivingNet) -> Iterator[tuple[nn.Conv2d | nn.Linear, floa
 
 def _lasts(network: DrivingNet) -> Iterator[nn.Conv2d | nn.Linear]:
     yield network.ego.last
+    if network.eyes is not None:
+        yield network.eyes.users.ask
     yield network.plan_head.last
     yield network.plan_head.liking
     yield network.plan_head.worth

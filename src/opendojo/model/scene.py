@@ -71,7 +71,7 @@ class Scene(nn.Module):
         self.height_m = nn.Parameter(torch.tensor(_HEIGHTS_M * repeats)[: self.heads])
         self.log_kappa = nn.Parameter(torch.tensor(_KAPPA * repeats)[: self.heads].log())
         self.nowhere = nn.Parameter(torch.full((self.heads, 1, 1), _NOWHERE))
-        self.place = nn.Parameter(0.1 * torch.randn(config.tokens, self.token))
+        self.place = nn.Parameter(0.1 * torch.randn(config.places, self.token))
         layer = Attending if widths.attends else Resampling
         self.looks = nn.ModuleList(layer(config, channels) for _ in range(widths.layers))
         self.mixes = nn.ModuleList(

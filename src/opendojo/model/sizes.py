@@ -10,6 +10,9 @@ __all__ = ["MEMORY_STEPS", "SIZES", "SUB_SCORES", "NetConfig", "Size", "Widths"]
 MEMORY_STEPS = 8
 """How many time steps, its own included, any output may depend on: a window of the loader."""
 
+USER_TOKENS = 4
+"""Scene tokens that tell of other road users by bearing, beside those of the bird's-eye places."""
+
 SUB_SCORES = ("nc", "dac", "ddc", "tlc", "ttc", "ep", "c")
 """The world's judge on a candidate, one head each: fields of `world.judge_terms.Terms`."""
 
@@ -197,6 +200,12 @@ class NetConfig:
         return min(rows, most[0]), min(columns, most[1])
 
     @property
+    def places(self) -> int:
+        """Bird's-eye places, each with a scene token."""
+        return sum(count for _, count, _ in self.widths.places)
+
+    @property
     def tokens(self) -> int:
-        """Scene tokens q of one instant: the bird's-eye places, or one of a blind network."""
-        return 1 if self.blind else sum(count for _, count, _ in self.widths.places)
+        """Scene tokens q of one instant: the places, then other road users by bearing; or one of a
+        blind network."""
+        return 1 if self.blind else self.places + USER_TOKENS

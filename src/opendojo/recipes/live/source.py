@@ -40,7 +40,7 @@ _SPARE = 2
 _POLL_S = 0.2
 _AHEAD_S = 2.0
 """Where a plan is looked at for how much it bends ..."""
-_HARD_MPS2, _SHARP_RAD = 1.5, 0.2
+_HARD_MPS2, _SHARP_RAD = 3.0, 0.2
 """... and what counts as much: a change of speed, and the bearing of the place it comes to ..."""
 _LEAST_M = 1.0
 """... which is at least so far ahead, or noise of a car that stands would count."""
@@ -74,7 +74,7 @@ class LiveConfig:
     """Instants in a window."""
     fresh: float = 0.5
     """Share of each batch that comes from the newest round."""
-    plain: float = 0.25
+    plain: float = 0.2
     """How often a window is taken in which the expert drives straight on at one speed, for each
     time one is in which he turns or brakes: most of driving teaches little."""
     seed: int = 0
