@@ -22,6 +22,10 @@ class Login(Common):
     """Such as http://127.0.0.1:8077."""
     token: str = "-"
     """The token; `-` reads it from the standard input, where no list of processes shows it."""
+    identity: bool = False
+    """The token is an ID token of the service's identity provider."""
+    organisation: str = ""
+    """Which of your organisations, where an identity provider knows you in several."""
 
 
 def run(arguments: list[str]) -> int:
@@ -30,13 +34,15 @@ def run(arguments: list[str]) -> int:
     try:
         import httpx
 
-        from opendojo.service.client import Client, login_path
+        from opendojo.service.client import Client, exchange, login_path
     except ModuleNotFoundError as error:
         raise ValueError(f"{error.name} is missing: pip install 'opendojo[service]'") from None
     from opendojo.store.atomic import write_json
 
     token = sys.stdin.readline().strip() if chosen.token == "-" else chosen.token
     try:
+        if chosen.identity:
+            token = exchange(chosen.address, token, chosen.organisation)
         quota = Client(chosen.address, token).quota()
     except httpx.TransportError as error:
         print(f"opendojo: {chosen.address} does not answer ({error})", file=sys.stderr)

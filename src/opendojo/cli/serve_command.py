@@ -36,6 +36,10 @@ class Serve(Common):
     """TLS certificate (PEM)."""
     key: Path | None = None
     """TLS key (PEM)."""
+    issuer: str = ""
+    """Issuer of an identity provider (OpenID Connect) by which members may log in."""
+    audience: str = ""
+    """The client id that the provider knows this service by."""
     insecure: bool = False
     """Listen beyond loopback without TLS, behind a proxy that has it."""
 
@@ -62,7 +66,7 @@ def run(arguments: list[str]) -> int:
         root=chosen.root, chips=chosen.chips, host=chosen.host, port=chosen.port,
         database=chosen.database, certificate=chosen.certificate, key=chosen.key,
         insecure=chosen.insecure, backend=chosen.backend, ray_address=chosen.ray_address,
-        machine=chosen.machine,
+        machine=chosen.machine, issuer=chosen.issuer, audience=chosen.audience,
     )  # fmt: skip
     print(f"serving on {where}", file=sys.stderr, flush=True)
     serve(serving, told)

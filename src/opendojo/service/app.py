@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -40,6 +40,9 @@ from opendojo.service.tenants import Caller, audit, still_valid
 from opendojo.service.token_routes import add_tokens
 from opendojo.service.wire import PROBLEM, JobAsked, JobShown, Plan, Waiting, shown
 
+if TYPE_CHECKING:
+    from opendojo.service.oidc import Provider
+
 __all__ = ["make_app", "own_job", "plan", "problem", "submitted", "waiting"]
 
 
@@ -62,7 +65,13 @@ class _OctetStream(FileResponse):
     media_type = "application/octet-stream"
 
 
-def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> FastAPI:
+def make_app(
+    manager: Manager,
+    *,
+    per_s: float = 50.0,
+    burst: float = 500.0,
+    provider: Provider | None = None,
+) -> FastAPI:
     """The API over a manager's database; the caller runs `manager.tick` beside it."""
     app = FastAPI(
         title="OpenDojo", version="1", docs_url=None, redoc_url=None, responses=_problems()
@@ -78,6 +87,10 @@ def make_app(manager: Manager, *, per_s: float = 50.0, burst: float = 500.0) -> 
     _attempts(app)
     add_tokens(app)
     add_accounts(app)
+    if provider is not None:
+        from opendojo.service.oidc import add_login
+
+        add_login(app, provider)
     _health(app)
     add_page(app, manager)
     app.add_middleware(Access)
@@ -89,7 +102,7 @@ def _problems() -> dict[int | str, dict[str, Any]]:
     told = {400: "not readable", 401: "no valid token", 403: "the token lacks a scope",
             404: "not there, or not yours",
             409: "it conflicts with what is there", 422: "it is not well formed",
-            429: "too many requests"}  # fmt: skip
+            429: "too many requests", 503: "what it needs does not answer"}  # fmt: skip
     content = {"application/problem+json": {"schema": PROBLEM}}
     return {status: {"description": text, "content": content} for status, text in told.items()}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-__all__ = ["Client", "Refused", "login_path"]
+__all__ = ["Client", "Refused", "exchange", "login_path"]
 
 
 class Refused(ValueError):
@@ -27,6 +27,15 @@ def login_path() -> Path:
     """Where `opendojo login` keeps address and token."""
     home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(home) / "opendojo" / "login.json"
+
+
+def exchange(address: str, id_token: str, organisation: str = "") -> str:
+    """A token of the service for an ID token of its identity provider. Raises Refused."""
+    body = {"id_token": id_token, "organisation": organisation}
+    reply = httpx.post(f"{address.rstrip('/')}/v1/login", json=body, timeout=30)
+    if reply.is_error:
+        _refuse(reply)
+    return reply.json()["token"]
 
 
 class Client:

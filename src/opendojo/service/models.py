@@ -65,9 +65,12 @@ class User(Base):
     name: Mapped[str]
     role: Mapped[str]
     removed_ms: Mapped[int | None]
-    subject: Mapped[str | None] = mapped_column(unique=True, index=True)
+    subject: Mapped[str | None]
     """Issuer and subject of a foreign login, where there is one."""
-    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        Index("user_by_subject", "subject", "tenant_id", unique=True),
+    )
 
 
 class Token(Base):

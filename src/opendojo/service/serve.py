@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import select
 
@@ -21,6 +21,9 @@ from opendojo.service.logs import install
 from opendojo.service.manager import Manager
 from opendojo.service.models import Audit, Tenant, User
 from opendojo.service.tenants import ROLES, make_tenant, make_token, make_user
+
+if TYPE_CHECKING:
+    from opendojo.service.oidc import Provider
 
 __all__ = ["Serving", "check_bind", "first_token", "operators_token", "serve"]
 
@@ -50,6 +53,10 @@ class Serving:
     """The Ray cluster's address, such as http://127.0.0.1:8265."""
     machine: str = ""
     """What the chips are, for plans: a pod or chip that `opendojo machine chips` knows."""
+    issuer: str = ""
+    """The identity provider's issuer (OpenID Connect), where members may log in by one."""
+    audience: str = ""
+    """The client id that the provider knows this service by."""
     tick_s: float = 0.5
 
 
@@ -109,6 +116,7 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
 
     check_bind(serving)
     install()
+    provider = _provider(serving)
     machine = Machine.named(serving.machine)
     serving.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with alone(serving.root / "server.lock"):
@@ -126,7 +134,7 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
         loop.start()
         try:
             uvicorn.run(
-                make_app(manager),
+                make_app(manager, provider=provider),
                 host=serving.host,
                 port=serving.port,
                 ssl_certfile=serving.certificate,
@@ -139,6 +147,16 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
             stop.set()
             loop.join(timeout=10)
             database.close()
+
+
+def _provider(serving: Serving) -> Provider | None:
+    if not serving.issuer:
+        return None
+    try:
+        from opendojo.service.oidc import Provider
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is missing: pip install 'opendojo[service]'") from None
+    return Provider(serving.issuer, serving.audience)
 
 
 def _launcher(serving: Serving) -> Launcher:

@@ -20,6 +20,7 @@ __all__ = [
     "PROBLEM",
     "JobAsked",
     "JobShown",
+    "LoginAsked",
     "OrganisationAsked",
     "OrganisationChange",
     "Plan",
@@ -225,6 +226,15 @@ class OrganisationAsked(OrganisationChange):
     admin: _Name = "admin"
 
 
+class LoginAsked(_Strict):
+    """An ID token of the identity provider, for a token of the service."""
+
+    model_config = _example(id_token="eyJ...")
+
+    id_token: str = Field(min_length=1, max_length=20_000, pattern=r"^[!-~]+$")
+    organisation: str = Field(default="", max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
+
+
 class UserAsked(_Strict):
     """A new member."""
 
@@ -235,7 +245,7 @@ class UserAsked(_Strict):
     organisation: str = Field(default="", pattern=r"^(ten_[0-9a-f]{8,16})?$")
     """Of another organisation; for operators."""
     subject: _Name | None = None
-    """Who that is for the identity provider, see the guide."""
+    """Who that is for the identity provider: its issuer, "|", its `sub`."""
 
 
 class UserChange(_Strict):
