@@ -33,6 +33,21 @@ def test_idempotency_plan_why_and_cancel(api, database):
     assert api.get("/v1/quota", headers=_head(secret)).json()["price_micro"] == 2_000_000
 
 
+def test_one_key_sent_many_times_at_once_is_one_job(api, database):
+    from concurrent.futures import ThreadPoolExecutor
+
+    _, secret = add_tenant(database, "a")
+    api.post("/login", data={"token": secret})
+    form = {"command": "demo", "key": "k", "do": "submit"}
+    post = lambda: api.post("/v1/jobs", json=JOB, headers=_head(secret)).json()["id"]  # noqa: E731
+    send = lambda: api.post("/submit", data=form, follow_redirects=False)  # noqa: E731
+    ways = [post, lambda: send().headers["location"]]
+    for way in ways:
+        with ThreadPoolExecutor(8) as pool:
+            assert len({one.result() for one in [pool.submit(way) for _ in range(24)]}) == 1
+    assert len(api.get("/v1/jobs", headers=_head(secret)).json()) == 2
+
+
 @pytest.mark.parametrize("words", [["rm"], ["demo", "/etc/x"], ["train", "-d=../x"],
                                    ["train", "~root"], ["store", "file:///etc"]])  # fmt: skip
 def test_commands_stay_in_their_folder(api, database, words):

@@ -111,3 +111,31 @@ def test_a_downgrade_leads_back(bare_address):
         assert "workers" not in names and "retries" in names
         assert link.execute(sa.text("SELECT money_micro FROM ledger")).scalar() == 13
     engine.dispose()
+
+
+def test_subjects_of_the_second_schema_are_kept_and_are_an_organisations_own(bare_address):
+    import pytest
+    import sqlalchemy as sa
+    from sqlalchemy.exc import IntegrityError
+
+    from opendojo.service import Database, migrate
+    from opendojo.service.models import User
+    from opendojo.service.tenants import make_tenant, make_user
+
+    migrate(bare_address, "0001")
+    fill_first_schema(bare_address)
+    migrate(bare_address, "0002")
+    engine = sa.create_engine(bare_address)
+    with engine.begin() as link:
+        link.execute(sa.text("UPDATE user_account SET subject = 'id|ann'"))
+    engine.dispose()
+    migrate(bare_address)
+    database = Database(bare_address)
+    with database.reading() as session:
+        assert session.get_one(User, "usr_00000001").subject == "id|ann"
+    with database.writing() as session:
+        other = make_tenant(session, "other").id
+        make_user(session, other, "ann", "viewer").subject = "id|ann"
+    with pytest.raises(IntegrityError), database.writing() as session:
+        make_user(session, other, "bob", "viewer").subject = "id|ann"
+    database.close()

@@ -43,7 +43,7 @@ from opendojo.service.wire import PROBLEM, JobAsked, JobShown, Plan, Waiting, sh
 if TYPE_CHECKING:
     from opendojo.service.oidc import Provider
 
-__all__ = ["make_app", "own_job", "plan", "problem", "submitted", "waiting"]
+__all__ = ["make_app", "own_job", "plan", "problem", "submit_once", "submitted", "waiting"]
 
 
 class _EventStream(StreamingResponse):
@@ -143,12 +143,7 @@ def _jobs(app: FastAPI) -> None:
         if dry_run:
             response.status_code = 200
             return plan(manager, caller, asked)
-        try:
-            with manager.database.writing() as session:
-                job, new = submitted(session, caller, asked, idempotency_key)
-        except IntegrityError:  # another request with this key was first
-            with manager.database.writing() as session:
-                job, new = submitted(session, caller, asked, idempotency_key)
+        job, new = submit_once(manager, caller, asked, idempotency_key)
         response.status_code = 201 if new else 200
         return shown(job)
 
@@ -173,6 +168,16 @@ def _jobs(app: FastAPI) -> None:
                 )
             query = query.order_by(Job.submitted_ms.desc(), Job.id.desc()).limit(limit)
             return [shown(job) for job in session.scalars(query)]
+
+
+def submit_once(manager: Manager, caller: Caller, asked: JobAsked, key: str) -> tuple[Job, bool]:
+    """`submitted` in a transaction of its own, whoever else sends the same key just now."""
+    try:
+        with manager.database.writing() as session:
+            return submitted(session, caller, asked, key)
+    except IntegrityError:  # another request with this key was first
+        with manager.database.writing() as session:
+            return submitted(session, caller, asked, key)
 
 
 def submitted(session: Session, caller: Caller, asked: JobAsked, key: str) -> tuple[Job, bool]:

@@ -116,7 +116,7 @@ def _queue(app: FastAPI, manager: Manager) -> None:
 
     @app.post("/submit", include_in_schema=False)
     def submit(caller: Visitor, form: Form) -> Response:
-        from opendojo.service.app import plan, submitted
+        from opendojo.service.app import plan, submit_once
 
         if caller is None or "submit" not in caller.scopes:
             return _html("login.html", 403, title="Log in", error="The token may not submit.")
@@ -133,8 +133,7 @@ def _queue(app: FastAPI, manager: Manager) -> None:
         if form.get("do") != "submit":
             made = plan(manager, caller, asked)
             return _queue_page(manager, caller, asked=typed, plan=made)
-        with manager.database.writing() as session:
-            job, _ = submitted(session, caller, asked, f"page-{typed['key'][:64]}")
+        job, _ = submit_once(manager, caller, asked, f"page-{typed['key'][:64]}")
         return RedirectResponse(f"/jobs/{job.id}", 303)
 
 
