@@ -155,6 +155,9 @@ def driving(size: str, width_px: int, height_px: int, batch: int) -> Callable[[]
         config = NetConfig(size=size, width_px=width_px, height_px=height_px)  # type: ignore[arg-type]
         graph = step_graph(DrivingNet(config))
         drawn = graph.draw(batch, torch.Generator().manual_seed(0))
+        for name in drawn:
+            if "mask" in name:  # all cameras see: those that are absent would not be computed
+                drawn[name] = torch.ones_like(drawn[name])
         return graph.module, tuple(drawn[port.name] for port in graph.inputs), batch
 
     return make

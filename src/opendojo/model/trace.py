@@ -126,15 +126,16 @@ def _fakes(module: nn.Module, mode: FakeTensorMode, backward: bool) -> dict[str,
     """Parameters and buffers without values, by name; shared ones stay shared."""
     seen: dict[int, Tensor] = {}
     found: dict[str, Tensor] = {}
-    states = (module.named_parameters(remove_duplicate=False),
-              module.named_buffers(remove_duplicate=False))  # fmt: skip
-    for state in states:
-        for path, tensor in state:
+    # Each module once, or a module that stands at two paths would be put back as the stand-in.
+    for path, part in module.named_modules():
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is None:
+                continue
             if id(tensor) not in seen:
                 fake = _fake(tensor, mode)
                 fake.requires_grad_(tensor.requires_grad and backward)
                 seen[id(tensor)] = fake
-            found[path] = seen[id(tensor)]
+            found[f"{path}.{name}" if path else name] = seen[id(tensor)]
     return found
 
 
