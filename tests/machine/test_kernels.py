@@ -95,6 +95,20 @@ def test_unseen_products_are_foretold() -> None:
     assert sum(errors) < 0.6 * sum(roof)
 
 
+def test_short_sides_are_told_from_long_ones() -> None:
+    """Measured on short sides alone, long ones are foretold nearer to the rate than to those."""
+    draw = random.Random(2)
+    short: list[Kernel] = []
+    for _ in range(60):
+        m, n, k = (round(2 ** draw.uniform(2, 7)) for _ in range(3))
+        flops = 2.0 * m * n * k
+        short.append(Kernel(op="mm", m=m, n=n, k=k, flops=flops, seconds=figure(
+            LAUNCH + flops / RATE * (1 + 16 / m) * (1 + 8 / n) * (1 + 4 / k))))  # fmt: skip
+    asked = Kernel(op="mm", m=2048, n=2048, k=2048, flops=2.0 * 2048**3, seconds=figure(1.0))
+    found = Prices(short, rates={}, bytes_per_s=MEMORY).seconds(asked, "matmul")[0]
+    assert found == pytest.approx(asked.flops / RATE, rel=0.2)
+
+
 def test_the_spread_is_that_of_shapes_left_out() -> None:
     smooth = Prices(products(), rates={}, bytes_per_s=MEMORY).seconds(products(1, 3)[0], "matmul")[
         1
@@ -182,10 +196,16 @@ def test_fresh_memory_costs_where_a_step_outgrows_what_is_kept(tmp_path: Path) -
     chip = machine(
         tmp_path, [*products(), *moves(), Kernel(op="fresh byte", seconds=figure(1e-10))]
     )
-    small = step_here(work(linear(8, 64, 64)), chip, batch=4)
-    large = step_here(work(linear(8, 64, 64), activations=50e6), chip, batch=4)
+    both = (linear(8, 64, 64), linear(8, 64, 64, "backward"))
+    small = step_here(work(*both), chip, batch=4)
+    middle = step_here(work(*both, activations=5e6), chip, batch=4)
+    large = step_here(work(*both, activations=50e6), chip, batch=4)
     assert "fresh" not in small.parts
-    assert large.parts["fresh"] == pytest.approx((200e6 - (64 << 20)) * 1e-10, rel=1e-3)
+    # kept, and two of the largest between operators; twice the largest stays, 64 MiB at most
+    assert middle.parts["fresh"] == pytest.approx(20e6 * 1e-10, rel=1e-3)
+    assert large.parts["fresh"] == pytest.approx((600e6 - (64 << 20)) * 1e-10, rel=1e-3)
+    forward = step_here(work(linear(8, 64, 64), activations=5e6), chip, batch=4)
+    assert "fresh" not in forward.parts
 
 
 def test_a_plan_here_is_its_step(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ __all__ = ["Here", "prices_of", "step_here"]
 
 _MAPPED_BYTES = 32 << 20
 """glibc gives memory of this size and more back at once [mallopt(3), M_MMAP_THRESHOLD]."""
-_TRIMMED_BYTES = 64 << 20
-"""And what lies free above twice that [mallopt(3), M_TRIM_THRESHOLD]."""
+_TRIMMED_BYTES = (256 << 10, 64 << 20)
+"""And what lies free above twice the largest block that was ever given back, at least and at most
+so much [mallopt(3), M_TRIM_THRESHOLD]."""
 _WITHIN_80 = 1.2816
 _UNSEEN = 0.05
 """Standard deviation of the logarithm that no kernel tells: order, caches, the loop around."""
@@ -63,7 +64,6 @@ def step_here(workload: Workload, chip: Chip, *, batch: float) -> Here:
     parts: dict[str, float] = defaultdict(float)
     by_family: dict[str, float] = defaultdict(float)
     doubt: dict[str, float] = defaultdict(float)
-    fresh = 0.0
     known: dict[tuple[object, ...], tuple[float, float]] = {}
     for operator in workload.operators:
         kernel = sized(operator, batch)
@@ -76,15 +76,10 @@ def step_here(workload: Workload, chip: Chip, *, batch: float) -> Here:
         by_family[family] += operator.times * seconds
         doubt[family] += operator.times * seconds * spread
         parts["launches"] += operator.times * calls.get(operator.phase, 0.0)
-        written = operator.written_bytes * (batch if operator.batched else 1.0)
-        if written >= _MAPPED_BYTES and operator.phase != "optimizer":
-            fresh += operator.times * written
     facts = dict(workload.facts)
     for name, seconds in calls.items():
         parts["launches"] += facts.get(name, 0.0) * seconds
-    kept = workload.activation_bytes * batch
-    grown = max(0.0, kept - _TRIMMED_BYTES) if kept > _TRIMMED_BYTES else 0.0
-    parts["fresh"] = max(fresh, grown) * prices.once("fresh byte")
+    parts["fresh"] = _fresh_bytes(workload, batch) * prices.once("fresh byte")
     total = sum(parts.values())
     variance = sum((part / total) ** 2 for part in doubt.values()) + _UNSEEN**2
     half = _WITHIN_80 * math.sqrt(variance)
@@ -93,6 +88,28 @@ def step_here(workload: Workload, chip: Chip, *, batch: float) -> Here:
         parts={name: seconds for name, seconds in parts.items() if seconds > 0},
         by_operator=dict(sorted(by_family.items(), key=lambda item: -item[1])), half_width=half,
     )  # fmt: skip
+
+
+def _fresh_bytes(workload: Workload, batch: float) -> float:
+    """What a step asks the system for anew: memory that the step before has given back.
+
+    A step begins with weights and averages alone, for gradients are dropped. It grows by what is
+    kept for the backward pass, or by the gradients that take its place, and by what is passed on
+    between two operators; at its end all above the trim threshold goes back.
+    """
+    largest = workload.largest_activation_bytes * batch
+    mapped, kept, weight = 0.0, 0.0, 0.0
+    for operator in workload.operators:
+        if operator.phase == "optimizer":
+            continue
+        written = operator.written_bytes * (batch if operator.batched else 1.0)
+        mapped += operator.times * written if written >= _MAPPED_BYTES else 0.0
+        if operator.phase == "backward":
+            kept = max(workload.activation_bytes * batch, 4.0 * workload.parameters)
+            weight = max(weight, operator.weight_bytes if operator.m else 0.0)
+    low, high = _TRIMMED_BYTES
+    free = min(max(2 * max(largest, weight), low), high)
+    return max(mapped, kept + 2 * largest - free, 0.0)
 
 
 def _part(operator: Operator) -> str:

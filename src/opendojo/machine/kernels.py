@@ -1,14 +1,17 @@
 """Kernels that were measured on a machine, and what an operator of any shape takes from them.
 
-Of products (matrix products, convolutions, attention) some dozens of shapes are measured. Between
-them the logarithm of the time over a roofline, launch + max(flops / rate, bytes / bandwidth), is a
-Gaussian process over the logarithms of the sizes; far from all shapes the roofline is left. Its
-reach is the one of five that foretells each measured shape best from all others, and that error
-left is the spread. What is no product goes by the bytes that it touches, operator by operator.
+Of products (matrix products, convolutions, attention) some dozens of shapes are measured. To them a
+roofline is fitted, launch + max(flops / rate * (1 + m0 / m) (1 + n0 / n) (1 + k0 / k), bytes /
+bandwidth): a side of a few tiles fills no pipeline, and m0, n0, k0 say how few are few. What is
+left of the logarithm of the time is a Gaussian process over the logarithms of the sizes; far from
+all shapes the roofline stays. Its reach is the one of five that foretells each measured shape best
+from all others, and that error left is the spread. What is no product goes by the bytes that it
+touches, operator by operator.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +33,9 @@ _SIZES = ("m", "n", "k", "products")
 _KEYS = ("bytes", "flops", "format", "layout", "op", "seconds", *_SIZES)
 _REACHES = (1.0, 1.5, 2.0, 3.0, 4.5)
 _NOISE = 0.04
+_FEW = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+_ENOUGH = 12
+"""Shapes from which a roofline's four figures are fitted; of fewer it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,10 +194,12 @@ class _Surface:
     def __init__(self, kernels: Sequence[Kernel], rate: float, bytes_per_s: float) -> None:
         seconds = np.array([k.seconds.value for k in kernels])
         self._launch = float(seconds.min()) * 0.8
-        paces = [k.flops / k.seconds.value for k in kernels]
-        self._rate = float(np.quantile(paces, 0.9)) or rate
+        best = max(k.flops / k.seconds.value for k in kernels)
         self._bytes_per_s = bytes_per_s
         self._x = np.stack([_place(k) for k in kernels])
+        self._rate, self._few = best or rate, (0.0, 0.0, 0.0)
+        if best and len(kernels) >= _ENOUGH:
+            self._rate, self._few = self._filled(kernels, seconds, best)
         y = np.log(seconds / np.array([self._roof(k) for k in kernels]))
         self._middle = float(np.median(y))
         self._signal = max(0.15, float(np.std(y)))
@@ -199,7 +207,29 @@ class _Surface:
         self.spread, self._reach, self._weights = min(found, key=lambda one: one[0])
 
     def _roof(self, kernel: Kernel) -> float:
-        return self._launch + max(kernel.flops / self._rate, kernel.bytes / self._bytes_per_s)
+        sides = zip(self._few, (kernel.m, kernel.n, kernel.k), strict=True)
+        filled = math.prod(1 + few / side for few, side in sides)
+        return self._launch + max(
+            kernel.flops / self._rate * filled, kernel.bytes / self._bytes_per_s
+        )
+
+    def _filled(
+        self, kernels: Sequence[Kernel], seconds: Array, best: float
+    ) -> tuple[float, tuple[float, float, float]]:
+        """Rate and the few of each side, of a coarse grid, with the least mean error of the
+        logarithm."""
+        sides = [np.array([getattr(k, n) for k in kernels], float) for n in ("m", "n", "k")]
+        flops = np.array([k.flops for k in kernels])
+        moved_s = np.array([k.bytes for k in kernels]) / self._bytes_per_s
+        found = (math.inf, best, (0.0, 0.0, 0.0))
+        for m, n, k in itertools.product(_FEW, repeat=3):
+            few = (m, n, k)
+            work = flops * np.prod([1 + f / s for f, s in zip(few, sides, strict=True)], 0)
+            for rate in (best, 1.15 * best, 1.3 * best, 1.5 * best):
+                roof = self._launch + np.maximum(work / rate, moved_s)
+                error = float(np.mean(np.abs(np.log(seconds / roof))))
+                found = min(found, (error, rate, few))
+        return found[1], found[2]
 
     def _near(self, x: Array, reach: float) -> Array:
         away = ((x[:, None, :] - self._x[None, :, :]) / reach) ** 2

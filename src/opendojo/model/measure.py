@@ -110,7 +110,7 @@ def measure(
     middle = Pace(**{k: statistics.median(getattr(p, k) for p in paces)
                      for k in ("product", "copy", "launch")})  # fmt: skip
     hot = middle.copy / (2 * _COPY_BYTES)
-    per_byte = [max(0.0, one - hot) for one in fresh]
+    per_byte = [one - 2 * hot for one in fresh]
     kernels.append(Kernel(op="fresh byte", bytes=1.0, seconds=_figure(
         [max(one, 1e-15) for one in per_byte])))  # fmt: skip
     for word in ("product", "copy", "launch"):
@@ -216,10 +216,10 @@ def _cached(clock: Clock) -> float:
 
 
 def _fresh(clock: Clock) -> float:
-    """Seconds of a byte that is written where the process had no memory before."""
+    """Seconds of a byte copied to where the process had no memory before."""
     source = torch.ones(_FRESH_BYTES // 8)
     took = turns_of([source.clone], clock)
-    return statistics.median(took) / (2 * source.nbytes)
+    return statistics.median(took) / source.nbytes
 
 
 @contextmanager

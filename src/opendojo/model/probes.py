@@ -74,29 +74,35 @@ def _copies(make: Callable[[], Tensor], cold: bool = True) -> list[Tensor]:
 
 def _products(form: str, share: float) -> Iterator[Probe]:
     draw = random.Random(2)
-    for number in range(round(50 * share)):
+    for number in range(round(80 * share)):
+        # most of a network's time goes into products without a short side, half are such
+        short = 4 if number % 2 else 64
         while True:
-            m, n, k = _size(draw, 1, 16384), _size(draw, 4, 4096), _size(draw, 4, 4096)
-            if (
-                number % 3 == 2
-            ):  # the gradient of a weight sums over what a forward pass has rows of
+            m, n, k = _size(draw, short, 16384), _size(draw, short, 4096), _size(draw, short, 4096)
+            if number % 6 >= 4:  # the gradient of a weight sums over a forward pass's rows
                 m, k = k, m
             if m * n * k * 2 <= (_LARGE_FLOPS if number % 10 == 9 else _MOST_FLOPS):
                 break
-        yield _product("mm", form, 1, m, n, k)
-    for _ in range(round(16 * share)):
+        yield _product("mm", form, 1, m, n, k, turned=number % 3)
+    for number in range(round(30 * share)):
+        short = 4 if number % 2 else 32
         while True:
-            b, m, n, k = (_size(draw, *r) for r in ((2, 256), (4, 1024), (4, 1024), (4, 512)))
+            b, k = _size(draw, 2, 256), _size(draw, short, 512)
+            m, n = _size(draw, short, 1024), _size(draw, short, 1024)
             if b * m * n * k * 2 <= _MOST_FLOPS:
                 break
         yield _product("bmm", form, b, m, n, k)
 
 
-def _product(op: str, form: str, b: int, m: int, n: int, k: int) -> Probe:
+def _product(op: str, form: str, b: int, m: int, n: int, k: int, turned: int = 0) -> Probe:
+    """As in a forward pass, where the weight lies turned (1), for a weight's gradient (2), or
+    neither."""
+
     def make() -> list[Callable[[], Any]]:
         lead = (b,) if op == "bmm" else ()
-        x = _filled(form, *lead, m, k)
-        weights = _copies(lambda: _filled(form, *lead, k, n))
+        x = _filled(form, *lead, k, m).mT if turned == 2 else _filled(form, *lead, m, k)
+        weights = _copies(lambda: _filled(form, *lead, *((n, k) if turned == 1 else (k, n))))
+        weights = [w.mT for w in weights] if turned == 1 else weights
         call = aten.bmm.default if op == "bmm" else aten.mm.default
         return [lambda w=w: call(x, w) for w in weights]
 
@@ -110,7 +116,7 @@ def _product(op: str, form: str, b: int, m: int, n: int, k: int) -> Probe:
 def _convolutions(form: str, share: float) -> Iterator[Probe]:
     for layout in ("channels_last", ""):
         draw = random.Random(3)
-        for number in range(round(27 * share)):
+        for number in range(round(54 * share)):
             kind = ("3x3", "1x1", "3x3", "strided", "stem", "grouped", "depthwise", "3x3",
                     "volume")[number % 9]  # fmt: skip
             if kind == "volume" and layout:
@@ -208,7 +214,7 @@ def _convolution(form: str, layout: str, s: _Conv) -> Iterator[Probe]:
 
 def _attentions(form: str, share: float) -> Iterator[Probe]:
     draw = random.Random(4)
-    for number in range(round(10 * share)):
+    for number in range(round(16 * share)):
         while True:
             b, h, t = _size(draw, 1, 64), draw.choice((2, 4, 8, 12)), _size(draw, 8, 1024)
             d = draw.choice((16, 32, 64, 96))
