@@ -283,3 +283,24 @@ def test_networks_of_transformers(kind):
     real = kept(lambda: module(**inputs).logits.sum(), module)
     assert 2 * workload.activation_bytes == pytest.approx(real, rel=0.01)
     assert workload.layers > 1 or kind == "resnet"
+
+
+def test_a_module_at_two_paths_is_left_as_it_was():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = nn.Linear(4, 4)
+            self.two = nn.ModuleDict({"same": self.one, "norm": nn.BatchNorm1d(4)})
+
+        def forward(self, x):
+            return self.two["norm"](self.two["same"](self.one(x)))
+
+    net = Twice()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    traced = trace(net, torch.randn(8, 4))
+    assert traced.parameters == 4 * 4 + 4 + 2 * 4
+    assert sum(o.flops for o in traced.operators if o.m and o.phase == "forward") == 2 * 2 * 16
+    for name, value in net.state_dict().items():
+        assert type(value) is torch.Tensor, name
+        assert torch.equal(value, before[name]), name
+    assert type(net(torch.randn(8, 4))) is torch.Tensor

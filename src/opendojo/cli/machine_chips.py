@@ -64,7 +64,9 @@ def _row(chip: Chip) -> str:
 def _short(figure: Figure | None, scale: float) -> str:
     if figure is None:
         return "-"
-    mark = {"published": "", "claimed": "~", "inferred": "~", "unknown": "?"}[figure.grade]
+    mark = {"measured": "", "published": "", "claimed": "~", "inferred": "~", "unknown": "?"}[
+        figure.grade
+    ]
     return f"{mark}{figure.value / scale:.4g}"
 
 

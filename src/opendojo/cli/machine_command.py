@@ -28,6 +28,7 @@ __all__ = ["run"]
 
 _EXIT_RESOURCES = 4
 _ELSEWHERE = {
+    "calibrate": "opendojo.cli.machine_calibrate",
     "chips": "opendojo.cli.machine_chips",
     "compare": "opendojo.cli.machine_compare",
     "crysis": "opendojo.cli.machine_crysis",

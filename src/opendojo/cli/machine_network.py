@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from opendojo.cli.show import Common
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from opendojo.machine.pods import Pod
     from opendojo.machine.shapes import Shape
 
-__all__ = ["Where", "layout_text", "load_shape", "placed", "standing", "terms_of"]
+__all__ = ["Where", "layout_text", "load_shape", "placed", "precision_of", "standing", "terms_of"]
 
 SIZES = ("nano", "tiny", "small", "base", "large")
 
@@ -30,6 +31,8 @@ class Where(Common):
     """Chips; the whole pod, or what --frames-per-day takes."""
     batch: float | None = None
     """Samples of a step over all chips; 4 Mi tokens, or the network's usual batch for each chip."""
+    precision: Literal["bf16", "fp16", "fp32", "fp8", "tf32"] | None = None
+    """Of a network that is traced; bf16, and fp32 on a machine that was calibrated."""
     decode_core_s: float | None = None
     """Seconds of a host's core to decode one frame; 0.0015 by default."""
     frame_bytes: float | None = None
@@ -54,7 +57,7 @@ def terms_of(chosen: Where) -> Terms:
     )  # fmt: skip
 
 
-def load_shape(name: str) -> Shape:
+def load_shape(name: str, precision: str = "bf16") -> Shape:
     """A network: a name, a size of the driving network, a run's folder, `package.module:factory`.
 
     Raises `ValueError` in one sentence for anything else.
@@ -73,7 +76,12 @@ def load_shape(name: str) -> Shape:
             f"{name}: tracing a network needs opendojo.model.workloads, which this version lacks: "
             "give a network by name"
         ) from error
-    return shape_of(loader.load_workload(name))
+    return shape_of(loader.load_workload(name, precision=precision))
+
+
+def precision_of(chosen: Where, chip: Chip) -> str:
+    """The format that a traced network's products have."""
+    return chosen.precision or ("fp32" if chip.kernels else "bf16")
 
 
 def _driving(size: str) -> Shape:
@@ -104,11 +112,18 @@ def standing(name: str) -> tuple[Pod, Chip]:
     from opendojo.machine.pods import all_pods, find_pod
 
     try:
-        pod = find_pod(name)
-        return pod, find_chip(pod.chip)
+        pod = None if _holds_chips(name) else find_pod(name)
     except ValueError as error:
         if name.endswith(".toml") and "[[pod]]" not in str(error):
             raise
+        pod = None
+    if pod is not None:
+        if pod.name == "this-machine":
+            raise ValueError(
+                f"{name} was not measured yet: run `opendojo machine calibrate here.toml`, then "
+                "give --on here.toml"
+            )
+        return pod, find_chip(pod.chip)
     try:
         chip = find_chip(name)
     except ValueError as error:
@@ -123,14 +138,27 @@ def standing(name: str) -> tuple[Pod, Chip]:
     return find_pod(chip.pod), chip
 
 
+def _holds_chips(name: str) -> bool:
+    """Whether it is a file that has chips and no pods."""
+    path = Path(name)
+    if path.suffix != ".toml" or not path.is_file():
+        return False
+    try:
+        table = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return False
+    return "chip" in table and "pod" not in table
+
+
 def placed(network: str, chosen: Where, frames_per_day: float | None, best: int) -> list[Plan]:
     """The best plans of what a command line asks for."""
     from opendojo.machine.placement import chips_for, place
 
     if best < 1:
         raise ValueError(f"--best {best}: give at least 1")
-    shape, terms = load_shape(network), terms_of(chosen)
+    terms = terms_of(chosen)
     pod, chip = standing(chosen.on)
+    shape = load_shape(network, precision_of(chosen, chip))
     if chosen.chips is None and frames_per_day is not None:
         return chips_for(
             shape, pod, frames_per_day, batch=chosen.batch, chip=chip, best=best, terms=terms

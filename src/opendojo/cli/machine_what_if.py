@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from opendojo.cli.machine_network import Where, load_shape, standing, terms_of
+from opendojo.cli.machine_network import Where, load_shape, precision_of, standing, terms_of
 from opendojo.cli.show import parse, print_document
 
 __all__ = ["run"]
@@ -36,8 +36,8 @@ def run(arguments: list[str]) -> int:
     factors = dict(parse_factor(text) for text in chosen.set)
     pod, chip = standing(chosen.on)
     plain, alone, together = what_if(
-        load_shape(chosen.network), pod, factors=factors, chips=chosen.chips, batch=chosen.batch,
-        terms=terms_of(chosen), chip=chip,
+        load_shape(chosen.network, precision_of(chosen, chip)), pod, factors=factors,
+        chips=chosen.chips, batch=chosen.batch, terms=terms_of(chosen), chip=chip,
     )  # fmt: skip
     if chosen.json:
         print_document(

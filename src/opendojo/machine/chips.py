@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from opendojo.machine.figure import Figure, as_figure, as_table, check_keys, text_of
+from opendojo.machine.kernels import Kernel, kernel_of
 
 __all__ = ["FORMATS", "Chip", "Memory", "all_chips", "find_chip", "load_chips", "nearest"]
 
@@ -45,6 +46,7 @@ _KEYS = (
     "aliases",
     "fabric",
     "grade",
+    "kernel",
     "memory",
     "name",
     "notes",
@@ -101,6 +103,8 @@ class Chip:
     sram_bytes_per_s: Figure | None = None
     price_usd: Figure | None = None
     die_area_mm2: Figure | None = None
+    kernels: tuple[Kernel, ...] = ()
+    """What `opendojo machine calibrate` measured, where the chip is the machine at hand."""
     notes: str = ""
 
     def rate(self, number_format: str) -> Figure:
@@ -229,6 +233,10 @@ def _chip(raw: Mapping[str, Any], path: str) -> Chip:
         pod=text_of(raw, "pod", where, default=""),
         rates=_rates(raw.get("rates_flops_per_s"), where, source, grade),
         memories=tuple(_memory(memory, where, source, grade) for memory in raw.get("memory", ())),
+        kernels=tuple(
+            kernel_of(one, f"{where}: kernel", source=source, grade=grade)
+            for one in raw.get("kernel", ())
+        ),
         notes=text_of(raw, "notes", where, default=""),
         **figures,
     )

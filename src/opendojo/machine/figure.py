@@ -10,11 +10,12 @@ from typing import Any, Literal, cast, get_args
 
 __all__ = ["Figure", "Grade", "Other", "as_figure", "as_table", "check_keys", "text_of"]
 
-Grade = Literal["published", "claimed", "inferred", "unknown"]
-"""Published: in a data sheet or a measurement. Claimed: said in public without one. Inferred:
-follows from others, or from the press. Unknown: nothing was said, the range is an assumption."""
+Grade = Literal["measured", "published", "claimed", "inferred", "unknown"]
+"""Measured: on this very machine. Published: in a data sheet or a measurement. Claimed: said in
+public without one. Inferred: follows from others, or from the press. Unknown: nothing was said, the
+range is an assumption."""
 
-_SPREAD: dict[str, float] = {"published": 0.0, "claimed": 0.1, "inferred": 0.25}
+_SPREAD: dict[str, float] = {"measured": 0.0, "published": 0.0, "claimed": 0.1, "inferred": 0.25}
 _KEYS = ("grade", "high", "low", "note", "others", "source", "unit", "value")
 
 
@@ -31,8 +32,8 @@ class Other:
 class Figure:
     """A value with its unit, grade, source and range.
 
-    Where a file gives no range it is the value itself if published, 10 % to each side if claimed
-    and 25 % if inferred; an unknown figure must bring its own.
+    Where a file gives no range it is the value itself if measured or published, 10 % to each side
+    if claimed and 25 % if inferred; an unknown figure must bring its own.
     """
 
     value: float

@@ -19,6 +19,7 @@ from opendojo.machine.chips import Chip, find_chip
 from opendojo.machine.cost import Jobs, generation_of, launch_s, step_parts_s
 from opendojo.machine.layouts import LAYOUT, layouts_of
 from opendojo.machine.memory import host_bytes, rank_bytes
+from opendojo.machine.place_here import place_here
 from opendojo.machine.plan import Plan, Terms, finish
 from opendojo.machine.pods import Pod
 from opendojo.machine.shapes import Shape
@@ -53,6 +54,8 @@ def place(
     samples = batch or default_batch(shape, count)
     if count < 1 or samples < 1:
         raise ValueError("chips and the batch must be at least 1")
+    if card.kernels:
+        return place_here(shape, pod, card, chips=count, batch=samples, terms=terms)
     node = min(pod.scale_up_chips.value, count)
     layouts = layouts_of(shape, count, samples, node)
     if not len(layouts["tp"]):

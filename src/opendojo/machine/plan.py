@@ -26,6 +26,7 @@ _BINDS = {
     "expert": "exchange between experts", "ring": "links of the sequence axis",
     "bubble": "bubble of the pipeline", "exchange": "exchange of gradients",
     "optimizer": "memory bandwidth of the optimizer", "fixed": "overhead of a step",
+    "fresh": "first touch of fresh memory",
     "offload": "link to the host", "decode": "decode on the hosts", "storage": "storage",
     "network": "network to the storage",
 }  # fmt: skip

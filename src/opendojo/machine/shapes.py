@@ -53,6 +53,10 @@ class Shape:
     decode_core_s: float = 0.0
     """Of a host's processor, for one unit."""
     assumed: tuple[str, ...] = ()
+    workload: Workload | None = None
+    """Its operators, where it was traced."""
+    precision: str = "bf16"
+    """Format of its products, where it was traced."""
 
     def layers(self) -> float:
         """Blocks that a pipeline may be cut into."""
@@ -173,4 +177,5 @@ def shape_of(workload: Workload) -> Shape:
     )  # fmt: skip
     if shape.values["macs"] <= 0:
         raise ValueError(f"{workload.name}: the trace holds no arithmetic, nothing can be placed")
-    return shape
+    heavy = max(workload.operators, key=lambda o: o.flops * o.times)
+    return replace(shape, workload=workload, precision=heavy.format)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from opendojo.machine.chips import Chip, find_chip, nearest
 from opendojo.machine.figure import Figure
+from opendojo.machine.kernels import CALLS, PRODUCTS
 from opendojo.machine.placement import place
 from opendojo.machine.plan import Plan, Terms
 from opendojo.machine.pods import Pod
@@ -52,12 +53,21 @@ def changed(chip: Chip, factors: Mapping[str, float]) -> Chip:
 
 
 def _one(chip: Chip, word: str, factor: float) -> Chip:
-    def times(figure: Figure | None) -> Figure:
+    def times(figure: Figure | None, factor: float = factor) -> Figure:
         if figure is None:
             raise ValueError(f"{chip.name} gives no {word}: write it in a chip file of your own")
         return replace(figure, value=figure.value * factor, low=figure.low * factor,
                        high=figure.high * factor)  # fmt: skip
 
+    if chip.kernels and word not in ("bandwidth", "idle", "memory", "power", "rate"):
+        raise ValueError(f"{chip.name} is priced by measured kernels, {word} is not told from "
+                         "them: change rate, bandwidth or memory")  # fmt: skip
+    if chip.kernels and word in ("bandwidth", "rate"):
+        chip = replace(chip, kernels=tuple(
+            replace(k, seconds=times(k.seconds, 1 / factor))
+            if (k.op.split()[0] in PRODUCTS) == (word == "rate") and not k.op.startswith(CALLS)
+            else k for k in chip.kernels
+        ))  # fmt: skip
     if word == "rate":
         return replace(chip, rates={name: times(rate) for name, rate in chip.rates.items()})
     if word in ("memory", "bandwidth"):

@@ -50,6 +50,8 @@ class Operator:
     times: int = 1
     op: str = ""
     """The framework's own name of it, where it comes from a trace: `aten.convolution`."""
+    layout: str = ""
+    """`channels_last`, or `strided` where elements are gathered from afar; known from a trace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,7 @@ def trace(
         sample=sample,
         samples_unit=samples_unit,
         kept_by_module=tuple((path, bytes_ / size) for path, bytes_ in kept.items()),
-        facts=(("traced_batch", float(size)),),
+        facts=(("traced_batch", float(size)), *recorder.calls.items()),
     )
 
 
@@ -126,15 +126,16 @@ def _fakes(module: nn.Module, mode: FakeTensorMode, backward: bool) -> dict[str,
     """Parameters and buffers without values, by name; shared ones stay shared."""
     seen: dict[int, Tensor] = {}
     found: dict[str, Tensor] = {}
-    states = (module.named_parameters(remove_duplicate=False),
-              module.named_buffers(remove_duplicate=False))  # fmt: skip
-    for state in states:
-        for path, tensor in state:
+    # Each module once, or a module that stands at two paths would be put back as the stand-in.
+    for path, part in module.named_modules():
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is None:
+                continue
             if id(tensor) not in seen:
                 fake = _fake(tensor, mode)
                 fake.requires_grad_(tensor.requires_grad and backward)
                 seen[id(tensor)] = fake
-            found[path] = seen[id(tensor)]
+            found[f"{path}.{name}" if path else name] = seen[id(tensor)]
     return found
 
 
@@ -220,9 +221,7 @@ def _hooked(module: nn.Module, recorder: _Recorder) -> Iterator[None]:
     """Keep the path of the module that is at work."""
     handles: list[Any] = []
     for path, part in module.named_modules():
-        handles.append(
-            part.register_forward_pre_hook(lambda *_, path=path: recorder.stack.append(path))
-        )
+        handles.append(part.register_forward_pre_hook(lambda *_, path=path: recorder.enter(path)))
         handles.append(part.register_forward_hook(lambda *_: _leave(recorder), always_call=True))
     try:
         yield
@@ -272,6 +271,7 @@ class _Recorder(TorchDispatchMode):
         self.phase: Phase = "forward"
         self.largest_bytes = 0.0
         self.failed = ""
+        self.calls = {"modules": 0.0, "views_forward": 0.0, "views_backward": 0.0}
         self._paths: dict[int, str] = {}
         self._alive: dict[int, tuple[Any, bool]] = {}  # held, or an address would come twice
         self._weights: set[int] = set()
@@ -285,6 +285,11 @@ class _Recorder(TorchDispatchMode):
             self._weights.add(place)
             if tensor.dim() > 1:
                 self._shapes.add(tuple(sorted(tensor.shape)))
+
+    def enter(self, path: str) -> None:
+        """A module is called."""
+        self.stack.append(path)
+        self.calls["modules"] += 1
 
     def keep(self, tensor: Tensor) -> Tensor:
         """A tensor that the backward pass needs."""
@@ -323,7 +328,9 @@ class _Recorder(TorchDispatchMode):
         moves = any(self._moves(t) for t in given)
         for tensor in made:
             self._note(tensor, moves)
-        if made and name not in _IDLE and not _is_view(func):
+        if made and _is_view(func) and name != "detach":
+            self.calls[f"views_{self.phase}"] += 1
+        elif made and name not in _IDLE and not _is_view(func):
             self._record(name, func, args, given, out, made, moves)
         return out
 
@@ -341,6 +348,7 @@ class _Recorder(TorchDispatchMode):
         common: dict[str, Any] = {
             "name": path, "kind": kind, "phase": self.phase, "batched": moves,
             "op": f"{func.namespace}.{name}", "format": self._format(made, given, kind),
+            "layout": _layout(kind, given, made),
         }  # fmt: skip
         if not products:
             flops = simple_flops(kind, given, made)
@@ -404,6 +412,20 @@ class _Recorder(TorchDispatchMode):
 def _sequence_number() -> int:
     """Of the backward pass's newest node: autograd makes it before the operator is called."""
     return torch._C._autograd._get_sequence_nr() - 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _layout(kind: str, given: list[Tensor], made: list[Tensor]) -> str:
+    """How its tensors lie, where that is not row by row and what it costs depends on it."""
+    first = next((t for t in given if t.dim() >= 4), None)
+    if kind in ("conv", "norm", "reduce", "gather"):
+        form = torch.channels_last if first is not None and first.dim() == 4 else None
+        last = first is not None and form is not None and first.is_contiguous(memory_format=form)
+        return "channels_last" if last and first is not None and not first.is_contiguous() else ""
+    if kind not in ("copy", "elementwise"):
+        return ""
+    out = made[0]
+    alike = [t for t in given if t.shape == out.shape and 0 not in t.stride() and out.numel() > 1]
+    return "strided" if any(t.stride() != out.stride() for t in alike) else ""
 
 
 def _is_view(func: Any) -> bool:

@@ -1,0 +1,1 @@
+"""Parts of `machine_here.py`: the networks, and their measured steps."""
