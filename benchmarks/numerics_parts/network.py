@@ -17,7 +17,7 @@ from numerics_parts.exact import Bench
 from opendojo.evaluate import NetworkDriver, held_out, table
 from opendojo.evaluate.closed_loop import DriveConfig
 from opendojo.formats import names
-from opendojo.model import LossConfig, NetConfig
+from opendojo.model import NetConfig
 from opendojo.recipes.live import LiveConfig, LiveSource
 from opendojo.train import OptimConfig, TrainConfig, load_network, train
 
@@ -71,7 +71,7 @@ def _trained(folder: Path, source: LiveSource, name: Any, seed: int, threads: in
     steps = len(source)
     config = TrainConfig(
         steps=steps, seed=seed, checkpoint_every=steps, precision=name, threads=threads,
-        loss=LossConfig(path=5.0), optim=OptimConfig(lr=1.5e-3, warmup_steps=min(50, steps)),
+        optim=OptimConfig(lr=1.5e-3, warmup_steps=min(50, steps)),
     )  # fmt: skip
     train(folder, NetConfig(size="tiny"), source, config, data=source.fingerprint)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
