@@ -178,9 +178,11 @@ def test_an_operator_is_not_ruled_by_an_admin_beside_it(api, database, operator)
 
 
 def test_a_stream_ends_with_its_token(api, database):
-    from opendojo.service.app import _events
+    import asyncio
+
     from opendojo.service.database import now_ms
     from opendojo.service.models import Token
+    from opendojo.service.streams import Seen, events, live, log
     from opendojo.service.tenants import find_caller, revoke_token
 
     tenant, secret = add_tenant(database, "a")
@@ -188,8 +190,19 @@ def test_a_stream_ends_with_its_token(api, database):
     with database.reading() as session:
         caller = find_caller(session, secret, now_ms())
     assert caller is not None
-    stream = _events(api.manager, caller, job, 0, True)
-    assert next(stream) == ": alive\n\n"
-    with database.writing() as session:
-        revoke_token(session, session.query(Token).one(), now_ms())
-    assert list(stream) == []
+    path = api.manager.folder(job) / "attempt-0" / "log"
+    path.parent.mkdir(parents=True)
+    path.write_text("a line")
+
+    async def listen():
+        streams = [events(api.manager, caller, job, 0, True), log(api.manager, caller, job, True),
+                   live(api.manager, caller, job, Seen())]  # fmt: skip
+        first = [await anext(one) for one in streams]
+        with database.writing() as session:
+            revoke_token(session, session.query(Token).one(), now_ms())
+        path.write_text("a line, and a secret")
+        return first, [[more async for more in one] for one in streams]
+
+    first, later = asyncio.run(listen())
+    assert first[:2] == [": alive\n\n", b"a line"] and "a line" in first[2]
+    assert "secret" not in str(later)

@@ -54,7 +54,7 @@ _DIGEST = _sha('{"command":["demo"],"chips":1,"limit_s":3600,"priority":0,"retri
 
 def test_rows_of_the_previous_schema_are_kept(bare_address, tmp_path):
     from opendojo.service import Database, FakeLauncher, Manager, migrate
-    from opendojo.service.app import submitted
+    from opendojo.service.jobs import submitted
     from opendojo.service.ledger import totals
     from opendojo.service.models import Job, User
     from opendojo.service.tenants import find_caller

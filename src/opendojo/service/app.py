@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import secrets
-import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from sqlalchemy import func, select, text
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 
 from opendojo.service.accounts import add_accounts
 from opendojo.service.database import now_ms
-from opendojo.service.forecast import cost_range, energy_range, time_range
 from opendojo.service.gate import (
     MOST,
     Admin,
@@ -30,20 +23,22 @@ from opendojo.service.gate import (
     own_job,
     problem,
 )
+from opendojo.service.jobs import Chosen, cancelled, jobs_of, plan, submit_once, waiting
 from opendojo.service.ledger import month_begin_ms, rows_csv, totals
 from opendojo.service.logs import Access, tell_fault
-from opendojo.service.manager import Manager, move
-from opendojo.service.models import Attempt, Event, Job, Project, Tenant
+from opendojo.service.manager import Manager
+from opendojo.service.models import Attempt, Job, Tenant
 from opendojo.service.page import add_page
 from opendojo.service.states import State
-from opendojo.service.tenants import Caller, audit, still_valid
+from opendojo.service.streams import events as events_of
+from opendojo.service.streams import log
 from opendojo.service.token_routes import add_tokens
 from opendojo.service.wire import PROBLEM, JobAsked, JobShown, Plan, Waiting, shown
 
 if TYPE_CHECKING:
     from opendojo.service.oidc import Provider
 
-__all__ = ["make_app", "own_job", "plan", "problem", "submit_once", "submitted", "waiting"]
+__all__ = ["make_app"]
 
 
 class _EventStream(StreamingResponse):
@@ -154,94 +149,12 @@ def _jobs(app: FastAPI) -> None:
         state: State | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         before: Annotated[str, Query(pattern=r"^([a-z]{3}_[0-9a-f]{8,16})?$")] = "",
+        text: Annotated[str, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")] = "",
     ) -> list[JobShown]:
-        """Newest first; `before` a job's id gives the next page."""
+        """Newest first; `before` a job's id gives the next page, `text` is of the command."""
+        chosen = Chosen(state=state, text=text, before=before)
         with manager.database.reading() as session:
-            query = select(Job).where(Job.tenant_id == caller.tenant)
-            if state is not None:
-                query = query.where(Job.state == state)
-            if before:
-                last = own_job(session, caller, before)
-                query = query.where(
-                    (Job.submitted_ms < last.submitted_ms)
-                    | ((Job.submitted_ms == last.submitted_ms) & (Job.id < last.id))
-                )
-            query = query.order_by(Job.submitted_ms.desc(), Job.id.desc()).limit(limit)
-            return [shown(job) for job in session.scalars(query)]
-
-
-def submit_once(manager: Manager, caller: Caller, asked: JobAsked, key: str) -> tuple[Job, bool]:
-    """`submitted` in a transaction of its own, whoever else sends the same key just now."""
-    try:
-        with manager.database.writing() as session:
-            return submitted(session, caller, asked, key)
-    except IntegrityError:  # another request with this key was first
-        with manager.database.writing() as session:
-            return submitted(session, caller, asked, key)
-
-
-def submitted(session: Session, caller: Caller, asked: JobAsked, key: str) -> tuple[Job, bool]:
-    """The job of that key, new or old (True where new); 409 where the key means another job."""
-    digest = asked.digest()
-    query = select(Job).where(Job.tenant_id == caller.tenant, Job.key == key)
-    old = session.scalars(query).one_or_none()
-    if old is not None:
-        if old.digest != digest:
-            raise HTTPException(409, "this Idempotency-Key was used for another job")
-        return old, False
-    _check_inputs(session, caller, asked)
-    at_ms = now_ms()
-    fields = asked.model_dump(exclude={"project"})
-    job = Job(
-        id=f"job_{secrets.token_hex(8)}", tenant_id=caller.tenant, user_id=caller.user,
-        project_id=_project(session, caller, asked.project), key=key, digest=digest,
-        state=State.SUBMITTED, submitted_ms=at_ms, changed_ms=at_ms, attempts=0, failures=0,
-        **fields,
-    )  # fmt: skip
-    session.add(job)
-    session.flush()
-    move(session, job, State.QUEUED, at_ms)
-    audit(session, caller, at_ms, "submit", job.id)
-    return job, True
-
-
-def _check_inputs(session: Session, caller: Caller, asked: JobAsked) -> None:
-    """404 for a job of another organisation, 409 for one that may still write."""
-    for source in asked.inputs.values():
-        job = own_job(session, caller, source.partition("/")[0])
-        if not State(job.state).finished:
-            raise HTTPException(409, f"{job.id} has not ended: its files are not inputs yet")
-
-
-def _project(session: Session, caller: Caller, name: str) -> str:
-    query = select(Project.id).where(Project.tenant_id == caller.tenant, Project.name == name)
-    query = query.where(Project.removed_ms.is_(None))
-    found = session.scalars(query).one_or_none()
-    if found is None:
-        raise HTTPException(404, "there is no such project")
-    return found
-
-
-def plan(manager: Manager, caller: Caller, asked: JobAsked) -> Plan:
-    """What a job would take; nothing is written."""
-    with manager.database.reading() as session:
-        _project(session, caller, asked.project)
-        _check_inputs(session, caller, asked)
-        tenant = session.get_one(Tenant, caller.tenant)
-        at_ms = manager.clock()
-        job = Job(id="job_plan", tenant_id=caller.tenant, state=State.QUEUED, submitted_ms=at_ms,
-                  **asked.model_dump(exclude={"project"}))  # fmt: skip
-        decision = manager.decision(session, job)
-        starts = any(one.id == "job_plan" for one in decision.starts)
-        wait = "" if starts else decision.why(manager.request(job)).text
-        time = time_range(session, caller.tenant, asked, manager.machine, manager.chips)
-    return Plan(
-        time=time,
-        cost=cost_range(time, asked.chips, tenant.price_micro),
-        energy=energy_range(time, asked.chips, manager.machine),
-        starts_now=starts,
-        wait=wait,
-    )
+            return [shown(job) for job in jobs_of(session, caller, chosen, limit)]
 
 
 def _of_job(app: FastAPI) -> None:
@@ -254,15 +167,7 @@ def _of_job(app: FastAPI) -> None:
     @app.post("/v1/jobs/{name}/cancel")
     def cancel(name: Id, caller: Submitter, manager: Managed) -> JobShown:
         """Cancel a job; one that has ended stays as it is."""
-        with manager.database.writing() as session:
-            job, at_ms = own_job(session, caller, name), now_ms()
-            state = State(job.state)
-            if state == State.QUEUED:
-                move(session, job, State.CANCELLED, at_ms)
-            elif not state.finished and state != State.CANCELLING:
-                move(session, job, State.CANCELLING, at_ms)
-            audit(session, caller, at_ms, "cancel", job.id)
-            return shown(job)
+        return shown(cancelled(manager, caller, name))
 
     @app.get("/v1/jobs/{name}/why")
     def why(name: Id, caller: Reader, manager: Managed) -> Waiting:
@@ -277,60 +182,16 @@ def _of_job(app: FastAPI) -> None:
         """What happened to it, as server-sent events, until it has ended."""
         with manager.database.reading() as session:
             own_job(session, caller, name)
-        return _EventStream(_events(manager, caller, name, after, follow))
-
-
-def waiting(manager: Manager, caller: Caller, name: str) -> Waiting:
-    """Why a job waits, with other organisations' jobs unnamed; 404 for a job of another."""
-    with manager.database.reading() as session:
-        job = own_job(session, caller, name)
-        if job.state != State.QUEUED:
-            return Waiting(state=job.state, kind="none", text="it does not wait", before=[],
-                           earliest_ms=None, sure="certain")  # fmt: skip
-        decision = manager.decision(session)
-        if any(one.id == name for one in decision.starts):
-            return Waiting(state=job.state, kind="next", text="starts with the next decision",
-                           before=[], earliest_ms=now_ms(), sure="certain")  # fmt: skip
-        wait = decision.why(manager.request(job))
-        query = select(Job.id).where(Job.id.in_(wait.before), Job.tenant_id == caller.tenant)
-        own = set(session.scalars(query))
-    text = wait.text
-    for other in set(wait.before) - own:
-        text = text.replace(other, "a job of another organisation")
-    before = [one if one in own else "other" for one in wait.before]
-    earliest = None if wait.earliest_s is None else int(wait.earliest_s * 1000)
-    sure = "if running jobs use their whole limit and nothing of higher standing arrives"
-    return Waiting(state=job.state, kind=wait.kind, text=text, before=before,
-                   earliest_ms=earliest, sure=sure if earliest else "unknown")  # fmt: skip
-
-
-def _events(manager: Manager, caller: Caller, name: str, after: int, follow: bool) -> Iterator[str]:
-    while True:
-        with manager.database.reading() as session:
-            if not still_valid(session, caller, now_ms()):
-                return
-            ended = State(session.get_one(Job, name).state).finished
-            query = select(Event).where(Event.job_id == name, Event.id > after).order_by(Event.id)
-            found = session.scalars(query).all()
-        for one in found:
-            after = one.id
-            data = {"at_ms": one.at_ms, "state": one.state, "attempt": one.attempt,
-                    "text": one.text}  # fmt: skip
-            yield f"id: {one.id}\nevent: state\ndata: {json.dumps(data)}\n\n"
-        if ended or not follow:
-            return
-        yield ": alive\n\n"
-        time.sleep(0.5)
+        return _EventStream(events_of(manager, caller, name, after, follow))
 
 
 def _files(app: FastAPI) -> None:
     @app.get("/v1/jobs/{name}/logs", response_class=PlainTextResponse)
     def logs(name: Id, caller: Reader, manager: Managed, follow: bool = False) -> StreamingResponse:
-        """The log of its newest attempt."""
+        """The log of its newest attempt; `follow` goes on to later ones, until it has ended."""
         with manager.database.reading() as session:
-            job = own_job(session, caller, name)
-        path = manager.folder(job.id) / f"attempt-{job.attempts}" / "log"
-        return StreamingResponse(_log(manager, caller, name, path, follow), media_type="text/plain")
+            own_job(session, caller, name)
+        return StreamingResponse(log(manager, caller, name, follow), media_type="text/plain")
 
     @app.get("/v1/jobs/{name}/artefacts")
     def artefacts(name: Id, caller: Reader, manager: Managed) -> list[str]:
@@ -356,24 +217,6 @@ def _files(app: FastAPI) -> None:
         except (OSError, ValueError):
             raise HTTPException(404, "there is no such file") from None
         return _OctetStream(path, headers={"X-Content-Type-Options": "nosniff"})
-
-
-def _log(manager: Manager, caller: Caller, name: str, path: Any, follow: bool) -> Iterator[bytes]:
-    at = 0
-    while True:
-        with manager.database.reading() as session:
-            if not still_valid(session, caller, now_ms()):
-                return
-            ended = State(session.get_one(Job, name).state).finished
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(at)
-                while block := file.read(65536):
-                    at += len(block)
-                    yield block
-        if ended or not follow:
-            return
-        time.sleep(0.3)
 
 
 def _accounts(app: FastAPI) -> None:
