@@ -89,12 +89,14 @@ def _same_over_ranks(measured: Measured, epoch: int, plain: list[list[str]], wor
 def _changed_world(measured: Measured, epoch: int, plain: list[list[str]]) -> bool:
     """Two ranks take some blocks, then four go on from their state: the order is the global one."""
     settings = config(batch=BATCH, workers=1)
+    blocks = min(2, (len(_flat(plain)) - 4) // (2 * BATCH))
+    assert blocks > 0, "too few windows to change the world size among them"
     pair = [Loader([measured.store], settings, rank=r, ranks=2) for r in range(2)]
     seen, states = [], []
     for loader in pair:
         loader.load_state_dict({"seed": settings.seed, "epoch": epoch, "window": 0})
         taken, batches = [], iter(loader)
-        for _ in range(2):
+        for _ in range(blocks):
             taken.append(_rows(next(batches)))
             states.append(loader.state_dict())
         seen.append(taken)

@@ -235,8 +235,21 @@ def test_iterating_goes_on_from_its_state_with_other_ranks(store: Store) -> None
     assert equal(next(iter(rest)), whole[0])
     with pytest.raises(ValueError, match="seed"):
         rest.load_state_dict({**state, "seed": 1})
-    with pytest.raises(ValueError, match="no such place"):
-        rest.load_state_dict({**state, "window": 10**6})
+    for nowhere in (len(rest.table), 10**6, -1):
+        with pytest.raises(ValueError, match="no such place"):
+            rest.load_state_dict({**state, "window": nowhere})
+
+
+def test_where_more_ranks_than_windows_are_left_the_next_epoch_begins(store: Store) -> None:
+    one = Loader([store], LoaderConfig(batch=1, workers=0))
+    state = {**one.state_dict(), "window": len(one.table) - 2}
+    one.load_state_dict(state)
+    assert len(list(one)) == 2
+    many = [Loader([store], LoaderConfig(batch=1, workers=0), rank, 3) for rank in range(3)]
+    first = _read(Loader([store], LoaderConfig(batch=1, workers=0)), 1)
+    for rank, loader in enumerate(many):
+        loader.load_state_dict(state)
+        assert equal(next(iter(loader)), first[rank])
 
 
 def test_a_state_of_another_order_or_of_other_data_is_refused(

@@ -117,9 +117,10 @@ def test_recipes_are_as_the_table_says():
     for name, make in RECIPES.items():
         found, recipe = training(["train", name]), make()
         assert found is not None, f"add {name} to service/recipes.toml"
-        told = (found.size, found.steps, found.batch, found.drives)
-        assert told == (recipe.net.size, recipe.train.steps, recipe.loader.batch,
-                        hasattr(recipe, "live"))  # fmt: skip
+        live, frames = getattr(recipe, "live", None), recipe.loader.window.frames
+        cells = recipe.loader.batch * frames if live is None else live.batch * len(live.shown)
+        told = (found.size, found.steps, found.batch * frames, found.drives)
+        assert told == (recipe.net.size, recipe.train.steps, cells, live is not None)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opendojo.loader.augment import AugmentConfig, augmented
+    from opendojo.loader.augment import AugmentConfig, augmented, is_flipped
     from opendojo.loader.batch import Batch
     from opendojo.loader.config import LoaderConfig
     from opendojo.loader.labels import ego_paths
@@ -36,6 +36,7 @@ __all__ = [
     "WindowTable",
     "augmented",
     "ego_paths",
+    "is_flipped",
     "permuted",
 ]
 
@@ -51,6 +52,7 @@ _FILES = {
     "WindowTable": "window",
     "augmented": "augment",
     "ego_paths": "labels",
+    "is_flipped": "augment",
     "permuted": "order",
 }
 

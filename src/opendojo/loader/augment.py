@@ -17,7 +17,7 @@ from torch import Tensor
 from opendojo.loader.batch import Batch
 from opendojo.loader.lens import LENS_COLUMNS
 
-__all__ = ["AugmentConfig", "augmented"]
+__all__ = ["AugmentConfig", "augmented", "is_flipped"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,8 @@ def augmented(
     if config.crop_width_px or config.crop_height_px:
         batch = _cropped(batch, config, chance[:, 0], chance[:, 1])
     if config.flip:
-        batch = _flipped(batch, chance[:, 2] < config.flip, cameras)
+        chosen = is_flipped(batch.window_id, config, seed=seed, epoch=epoch)
+        batch = _flipped(batch, chosen, cameras)
     if config.luma_gain or config.luma_offset or config.saturation or config.hue_deg:
         batch = _jittered(batch, config, chance[:, 3:7] * 2.0 - 1.0)
     each = chance[:, 7:].unflatten(1, (2, instants, slots))
@@ -87,6 +88,11 @@ def augmented(
     if config.drop:
         batch = _dropped(batch, each[:, 1] < config.drop)
     return batch
+
+
+def is_flipped(window_id: Tensor, config: AugmentConfig, *, seed: int, epoch: int) -> Tensor:
+    """Which windows `augmented` mirrors, bool [b], for who has more labels to mirror with them."""
+    return _uniform(window_id, 3, seed, epoch)[:, 2] < config.flip
 
 
 def _uniform(window_id: Tensor, count: int, seed: int, epoch: int) -> Tensor:

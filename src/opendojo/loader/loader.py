@@ -254,7 +254,8 @@ class Loader(IterableDataset[Batch]):
         """Go on where `state` was taken, by whatever number of ranks, in batches of any size.
 
         Raises `ValueError` where it was taken with another seed, of other data or in another order,
-        or lies past the epoch's end. `data` and `order` may be left out.
+        or lies past the epoch's end. `data` and `order` may be left out. Where the epoch has fewer
+        windows left than there are ranks, the next one begins.
         """
         if state["seed"] != self.config.seed:
             raise ValueError(f"the state is of seed {state['seed']}, not {self.config.seed}")
@@ -268,9 +269,11 @@ class Loader(IterableDataset[Batch]):
                 "the state is of another order of windows: give the same window, split, "
                 "held_out_share, weights, stride_groups, without and run, or start with `set_epoch`"
             )
-        if self._count(state["window"]) == 0:
+        epoch, window = state["epoch"], state["window"]
+        if not 0 <= window < len(self._mixture):
             raise ValueError(f"an epoch of {len(self._mixture)} windows has no such place: {state}")
-        self._epoch, self._window = state["epoch"], state["window"]
+        over = self._count(window) == 0  # too few are left for so many ranks
+        self._epoch, self._window = (epoch + 1, 0) if over else (epoch, window)
 
 
 def _check_device(device: torch.device | str | None) -> None:

@@ -5,8 +5,8 @@
     losses = trainee(shown)                    # weighted; their sum is minimised
 
 It takes the loader's batches, or any batch with the same fields and, where there are, `command`
-(int64 [b, t]) and `truth` (`truth.Truth`) beside them. Heads whose labels a batch does not have are
-not run.
+(int64 [b, t]), `instants` (which of the frames in a row it shows; all, where it does not say) and
+`truth` (`truth.Truth`) beside them. Heads whose labels a batch does not have are not run.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class DrivingTrainee(nn.Module):
         terms = self._plan(seen, moves, motion, windows, truth, ground)
         terms |= self._ground_losses(ground, truth) | _users_losses(look, truth)
         if network.forecast_head is not None:
-            terms["forecast"] = self._forecast(seen, frames, windows.camera_mask)
+            terms["forecast"] = self._forecast(seen, frames, windows)
         return {name: getattr(self.loss_config, name) * term for name, term in terms.items()}
 
     def _plan(
@@ -272,15 +272,19 @@ class DrivingTrainee(nn.Module):
             )  # fmt: skip
         return losses
 
-    def _forecast(self, seen: Tensor, frames: Tensor, camera_mask: Tensor) -> Tensor:
+    def _forecast(self, seen: Tensor, frames: Tensor, windows: Any) -> Tensor:
+        """Of instants whose later picture is in the window too."""
+        instants = getattr(windows, "instants", ()) or tuple(range(frames.shape[1]))
         ahead = self.network.config.forecast_steps
-        until = max(0, frames.shape[1] - ahead)
-        if until == 0:
+        pairs = [(i, instants.index(at + ahead)) for i, at in enumerate(instants)
+                 if at + ahead in instants]  # fmt: skip
+        if not pairs:
             return seen.new_zeros(())
+        now, then = (list(row) for row in zip(*pairs, strict=True))
         luma = self.network.small_luma(frames[:, :, 0])
-        forecast = self.network.forecast(seen[:, :until], luma[:, :until])
-        there = camera_mask[:, :1].expand(-1, until)
-        return forecast_loss(forecast, luma[:, ahead:], there)
+        forecast = self.network.forecast(seen[:, now], luma[:, now])
+        there = windows.camera_mask[:, :1].expand(-1, len(now))
+        return forecast_loss(forecast, luma[:, then], there)
 
 
 def _users_losses(look: Look, truth: Truth) -> dict[str, Tensor]:

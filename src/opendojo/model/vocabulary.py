@@ -114,6 +114,13 @@ class Vocabulary(nn.Module):
         before, speed = before.gather(-2, profile), speed.gather(-2, profile)
         return _rolled(before, speed, self.turn[index % len(self.turn)], self.step_s)
 
+    def mirrored(self) -> Tensor:
+        """For each candidate the one that turns the other way alike, int64 [K]."""
+        same = (self.turn[:, None] == -self.turn).all(-1).int()
+        turns = same.argmax(-1)
+        profiles = torch.arange(len(self.accel_mps2), device=turns.device)[:, None]
+        return (profiles * len(turns) + turns).flatten()
+
     def _speeds(self, speed_mps: Tensor) -> tuple[Tensor, Tensor]:
         """Speeds before and after each step, [..., L, P] each; none below standing."""
         now = speed_mps[..., None].expand(*speed_mps.shape, len(self.accel_mps2))

@@ -37,8 +37,9 @@ def town() -> Recipe:
     towns = ("mixed", "urban", "roundabout", "mixed", "urban", "country", "mixed", "urban",
              "roundabout", "highway")  # fmt: skip
     live = LiveConfig(
-        world=WorldConfig(towns=towns), worlds=32, parts=2, steps=200, rounds=8, round_steps=420
-    )
+        world=WorldConfig(towns=towns), worlds=32, parts=2, steps=200, rounds=8, round_steps=420,
+        batch=64, instants=(0, 4, 6, 7), flip=0.5,
+    )  # fmt: skip
     return LiveRecipe(
         net=NetConfig(size="tiny"),
         live=live,

@@ -23,13 +23,14 @@ from torch import nn
 
 from opendojo.evaluate import NetworkDriver
 from opendojo.guard import digest
-from opendojo.loader import Batch
+from opendojo.loader import AugmentConfig, Batch, augmented, is_flipped
 from opendojo.loader.lens import lens_rows
 from opendojo.model import DrivingTrainee, NetConfig
 from opendojo.model.truth import Truth
 from opendojo.recipes.live.around import Surveyor
 from opendojo.recipes.live.collect import drive_and_label
 from opendojo.recipes.live.exam import Examiner
+from opendojo.recipes.live.mirror import check_mirror, mirrored_command, mirrored_truth
 from opendojo.recipes.live.rounds import Round, read_round, write_round
 from opendojo.world import TRAINING_SEEDS, World, WorldConfig
 
@@ -71,7 +72,12 @@ class LiveConfig:
     batch: int = 32
     """Windows in a batch."""
     window: int = 8
-    """Instants in a window."""
+    """Instants from the first of a window to its last."""
+    instants: tuple[int, ...] = ()
+    """Which of them the network is shown; empty: all. Neighbours teach much the same: more windows
+    of fewer instants, those that the feature queue asks for, teach more in the same time."""
+    flip: float = 0.0
+    """Share of windows that are mirrored, left for right."""
     fresh: float = 0.5
     """Share of each batch that comes from the newest round."""
     plain: float = 0.2
@@ -91,9 +97,19 @@ class LiveConfig:
             raise ValueError(f"live.expert_halves {self.expert_halves}: must be above 0")
         if self.plain == 0:
             raise ValueError("live.plain 0: must be above 0, or a straight road has no windows")
-        for name in ("expert_least", "fresh", "plain"):
+        inside = all(0 <= instant < self.window for instant in self.instants)
+        if not inside or list(self.instants) != sorted(set(self.instants)):
+            raise ValueError(
+                f"live.instants {self.instants}: must rise, from 0 to below {self.window}"
+            )
+        for name in ("expert_least", "fresh", "plain", "flip"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"live.{name} {getattr(self, name)}: must be from 0 to 1")
+
+    @property
+    def shown(self) -> tuple[int, ...]:
+        """The instants of a window that are in a batch."""
+        return self.instants or tuple(range(self.window))
 
     def expert_share(self, number: int) -> float:
         """The part of the worlds that the expert drives in a round."""
@@ -113,6 +129,8 @@ class LiveBatch(Batch):
     """int64 [b, t]: 0 unknown, else 1 and `world.route`'s FOLLOW, LEFT, STRAIGHT, RIGHT."""
     truth: Truth
     """What the judge said of some candidates."""
+    instants: tuple[int, ...]
+    """Steps since the first of each instant."""
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> LiveBatch:
         changed = {name: change(tensor) for name, tensor in self.tensors().items()}
@@ -136,6 +154,8 @@ class LiveSource:
         sizes = {(camera.width_px, camera.height_px) for camera in rig}
         if names != net.cameras or sizes != {(net.width_px, net.height_px)}:
             raise ValueError("live.world.cameras and net differ in names or sizes of cameras")
+        if config.flip:
+            check_mirror(rig, net)
         self.folder, self.config = Path(folder), config
         self.rank, self.ranks = rank, ranks
         self._examiner, self._surveyor = Examiner(net), Surveyor(net)
@@ -143,6 +163,8 @@ class LiveSource:
         times_s = self._examiner.times_s
         nearest = int((times_s - _AHEAD_S).abs().argmin())
         self._ahead = nearest, float(times_s[nearest])
+        self._candidates = self._examiner.vocabulary.mirrored()
+        self._cameras = names
         self._lens = torch.from_numpy(lens_rows(rig, list(names)))
         facts = json.dumps([asdict(config), asdict(net)], sort_keys=True, default=str)
         self.fingerprint = digest(facts)
@@ -255,17 +277,18 @@ class LiveSource:
         )
 
     def _gathered(self, picks: list[tuple[Round, int, int]], first_id: int) -> LiveBatch:
+        shown = np.array(self.config.shown)
+
         def rows(name: str) -> torch.Tensor:
-            t = self.config.window
-            return torch.from_numpy(np.stack([getattr(r, name)[s : s + t, w] for r, s, w in picks]))
+            return torch.from_numpy(np.stack([getattr(r, name)[s + shown, w] for r, s, w in picks]))
 
         camera = self.config.world.cameras[0]
         yuv, speed, path = rows("yuv"), rows("speed_mps"), rows("path_m")
         terms = rows("terms")
         b, t, c = yuv.shape[:3]
         known = torch.ones(b, t, dtype=torch.bool)
-        time_s = torch.arange(t, dtype=torch.float64) * self.config.world.step_s
-        return LiveBatch(
+        time_s = torch.from_numpy(shown).double() * self.config.world.step_s
+        batch = LiveBatch(
             yuv=yuv,
             rgb_frames=yuv.new_zeros(b, t, 0, 3, camera.height_px, camera.width_px),
             height_px=camera.height_px,
@@ -280,6 +303,7 @@ class LiveSource:
             drawn=torch.ones(b, dtype=torch.bool),
             window_id=torch.arange(first_id, first_id + b),
             command=rows("command"),
+            instants=self.config.shown,
             truth=Truth(
                 judged=rows("judged"),
                 terms=terms.nan_to_num(),
@@ -292,4 +316,19 @@ class LiveSource:
                 agents_mask=rows("agents_mask"),
                 agents_known=known,
             ),
+        )
+        return self._mirrored(batch) if self.config.flip else batch
+
+    def _mirrored(self, batch: LiveBatch) -> LiveBatch:
+        """Some windows, by their numbers, left for right."""
+        augment, seed = AugmentConfig(flip=self.config.flip), self.config.seed
+        chosen = is_flipped(batch.window_id, augment, seed=seed, epoch=0)
+        seen = augmented(batch, augment, seed=seed, epoch=0, cameras=self._cameras)
+        return replace(
+            batch,
+            yuv=seen.yuv,
+            lens=seen.lens,
+            path_m=seen.path_m,
+            command=mirrored_command(batch.command, chosen),
+            truth=mirrored_truth(batch.truth, chosen, self._candidates),
         )
