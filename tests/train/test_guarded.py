@@ -35,14 +35,21 @@ def test_a_guarded_run_has_the_bits_of_a_plain_one(tmp_path):
 
 
 def test_a_transient_fault_is_undone(tmp_path):
+    """One wrong number in one product. Numbers that are scaled (`lane`) would not do: those of a
+    head that begins at zero stay as they are."""
     right = train(tmp_path / "plain", NET, FakeRoad(), CONFIG)
-    fault = Fault(seed=3, site="product", model="lane", duration="transient", place=0.5)
-    with Injector(fault) as injector:
-        injector.counts, injector.armed = {"product": 80}, True
-        run = train(tmp_path / "harmed", NET, FakeRoad(), replace(CONFIG, guard="full"))
-    assert injector.done == 1
-    assert run.digest == right.digest
-    told = read_json(tmp_path / "harmed" / "guard.json")
+    fault = Fault(seed=3, site="product", model="scale", duration="transient", place=0.5)
+
+    def harmed(name: str, guard: str) -> str:
+        with Injector(fault) as injector:
+            injector.counts, injector.armed = {"product": 84}, True
+            run = train(tmp_path / name, NET, FakeRoad(), replace(CONFIG, guard=guard))
+        assert injector.done == 1
+        return run.digest
+
+    assert harmed("unguarded", "off") != right.digest, "the fault is masked: harm another product"
+    assert harmed("guarded", "full") == right.digest
+    told = read_json(tmp_path / "guarded" / "guard.json")
     assert told is not None
     assert told["verdicts"] == {"transient": 1}
 

@@ -55,7 +55,7 @@ def test_three_hundred_steps_are_the_same_in_batches_of_1_7_and_64() -> None:
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0)).tolist()
     mixed = pushed(World([seeds[i] for i in order], config), 300).digests()
     assert mixed == [whole[i] for i in order]
-    for first in range(0, 64, 7):
+    for first in (0, 28, 63):
         some = seeds[first : first + 7]
         assert pushed(World(some, config), 300).digests() == whole[first : first + 7]
     for seed in (0, 13, 40):

@@ -66,7 +66,7 @@ def played(towns: Towns, order: list[int], steps: int) -> list[str]:
 WAYS: dict[int, Ways] = {}
 
 
-@pytest.mark.parametrize("steps", [25, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [25, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_world_does_not_depend_on_its_company(towns, steps):
     WAYS[id(towns)] = Ways(towns)
     many = played(towns, list(range(64)), steps)
