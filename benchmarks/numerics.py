@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         repeats=1 if chosen.smoke else chosen.repeats,
         seconds=0.05 if chosen.smoke else chosen.seconds,
         threads=chosen.threads,
+        work=chosen.work,
     )
     sections: list[Section] = []
     for name in names:
@@ -77,6 +78,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=7, help="turns of each that count")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn")
     parser.add_argument("--threads", type=int, default=2, help="threads of each way")
+    parser.add_argument("--work", type=Path, help="keep networks there, and go on with them")
     parser.add_argument("--save", action="store_true", help="keep the result in results/")
     return parser.parse_args(arguments)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ class Bench:
     repeats: int
     seconds: float
     threads: int
+    work: Path | None = None
+    """Where trained networks are kept: a call that was stopped goes on with them."""
 
 
 def run(bench: Bench) -> Section:

@@ -22,10 +22,12 @@ NET = NetConfig(
 CONFIG = TrainConfig(steps=3, threads=1)
 
 
-def test_a_guarded_run_has_the_bits_of_a_plain_one(tmp_path):
-    right = train(tmp_path / "plain", NET, FakeRoad(), CONFIG)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "cfloat8"])
+def test_a_guarded_run_has_the_bits_of_a_plain_one(tmp_path, precision):
+    config = replace(CONFIG, precision=precision)
+    right = train(tmp_path / "plain", NET, FakeRoad(), config)
     for kind in ("full", "sampled"):
-        run = train(tmp_path / kind, NET, FakeRoad(), replace(CONFIG, guard=kind))
+        run = train(tmp_path / kind, NET, FakeRoad(), replace(config, guard=kind))
         assert run.digest == right.digest
         told = read_json(tmp_path / kind / "guard.json")
         assert told is not None
