@@ -22,10 +22,12 @@ def path_for_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
-def launched(folder: Path, how: str, parallel: str = "ddp", **more: Any) -> Stopped | None:
+def launched(
+    folder: Path, how: str, parallel: str = "ddp", ranks: int = 2, **more: Any
+) -> Stopped | None:
     folder.mkdir(exist_ok=True)
     words = [str(folder / "run"), parallel, how]
-    return launch(words, folder / "run", ranks=2, module="launched_kit", **more)
+    return launch(words, folder / "run", ranks=ranks, module="launched_kit", **more)
 
 
 def done(folder: Path) -> dict[str, Any]:
@@ -50,6 +52,32 @@ def test_a_rank_that_dies_costs_no_bit_and_no_sample(tmp_path: Path, parallel: s
 def test_a_rank_that_hangs_is_ended_and_the_run_finished(tmp_path: Path) -> None:
     assert launched(tmp_path, "hang", stall_s=20.0) is None
     assert done(tmp_path)["steps"] == 15
+
+
+@pytest.mark.slow
+def test_under_the_guard_two_ranks_come_to_the_same_bits(tmp_path: Path) -> None:
+    for how in ("well", "guard"):
+        assert launched(tmp_path / how, how) is None
+    assert done(tmp_path / "guard")["digest"] == done(tmp_path / "well")["digest"]
+    told = json.loads((tmp_path / "guard/run/guard.json").read_text())
+    assert (told["steps"], told["suspicions"], told["guarded_share_of_flops"]) == (15, 0, 1.0)
+
+
+@pytest.mark.slow
+def test_a_faulty_rank_is_left_out_and_the_others_finish(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert launched(tmp_path, "broken-2", ranks=4) is None
+    assert done(tmp_path)["steps"] == 15
+    told = capfd.readouterr().err
+    assert "rank 2: wrong numbers from" in told and "going on with 3 of 4 ranks" in told
+    assert json.loads((tmp_path / "run/guard.json").read_text())["suspicions"] == 0
+
+
+@pytest.mark.slow
+def test_a_fault_of_the_only_rank_left_is_the_end(tmp_path: Path) -> None:
+    stopped = launched(tmp_path, "broken-0", ranks=1)
+    assert stopped is not None and stopped.code == 3 and stopped.faulty == (0,)
 
 
 @pytest.mark.slow

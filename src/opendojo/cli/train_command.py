@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-EXIT_USAGE, EXIT_DATA, EXIT_LOST = 2, 3, 5
+EXIT_USAGE, EXIT_DATA, EXIT_RESOURCES, EXIT_LOST = 2, 3, 4, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def run(arguments: list[str]) -> int:
         ending = _ending(error)
         if ending is None:
             raise
-        stop_all(chosen.run, *ending)
+        stop_all(chosen.run, *ending, faulty=_faulty(error))
         return _said(*ending)
     return 0 if is_worker() else _told(chosen, result)
 
@@ -73,12 +73,22 @@ def run(arguments: list[str]) -> int:
 def _ending(error: Exception) -> tuple[int, str] | None:
     """Exit code and sentence for what would happen again; None for what may not."""
     from opendojo.clip import BadClip
+    from opendojo.guard import PermanentFault
     from opendojo.store import BadStore
     from opendojo.train import DamagedCheckpoint, SuspectStep
 
     if isinstance(error, SuspectStep | DamagedCheckpoint | BadStore | BadClip):
         return EXIT_DATA, str(error)
+    if isinstance(error, PermanentFault):
+        return EXIT_RESOURCES, str(error)
     return (EXIT_USAGE, str(error)) if isinstance(error, ValueError) else None
+
+
+def _faulty(error: Exception) -> list[int]:
+    """Ranks that the guard found wrong for good."""
+    from opendojo.guard import PermanentFault
+
+    return sorted({e.rank for e in error.events}) if isinstance(error, PermanentFault) else []
 
 
 def _said(code: int, sentence: str) -> int:

@@ -17,6 +17,8 @@ from opendojo.guard.ledger import Event as Event
 from opendojo.guard.ledger import Ledger as Ledger
 from opendojo.guard.mode import Rates as Rates
 from opendojo.guard.moment import Ring as Ring
+from opendojo.guard.team import Team as Team
+from opendojo.guard.team import Wire as Wire
 from opendojo.guard.watch import FULL as FULL
 from opendojo.guard.watch import SAMPLED as SAMPLED
 from opendojo.guard.watch import CorruptState as CorruptState
@@ -36,7 +38,9 @@ __all__ = [
     "Rates",
     "Ring",
     "Suspected",
+    "Team",
     "Watch",
+    "Wire",
     "digest",
     "fingerprint",
     "finite",

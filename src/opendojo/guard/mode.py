@@ -48,9 +48,11 @@ class Rates:
     """Of steps after and before which weights and optimizer state are hashed."""
     optimizer: int = 8
     """Of steps whose update is done twice."""
+    replicas: int = 1
+    """Of steps after which the ranks of a team compare their weights."""
 
     def __post_init__(self) -> None:
-        for name in ("products", "duplicates", "saved", "rest", "optimizer"):
+        for name in ("products", "duplicates", "saved", "rest", "optimizer", "replicas"):
             if getattr(self, name) < 0:
                 raise ValueError(f"guard {name} {getattr(self, name)}: 1 in so many, or 0")
 
@@ -81,8 +83,8 @@ class _Open:
 
 _WRITES_UNSAID = frozenset(("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"))
 """Operators that write their arguments 3 and 4 without saying so in their schema."""
-_KNOWN = frozenset(("aten", "prim", "prims", "profiler"))
-"""Namespaces whose operators are what their names say."""
+_KNOWN = frozenset(("aten", "prim", "prims", "profiler", "c10d"))
+"""Namespaces whose operators are what their names say; of sums over ranks see `team.Wire`."""
 
 
 def _badness(ratio: float) -> float:

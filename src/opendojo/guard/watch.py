@@ -40,12 +40,13 @@ from opendojo.guard.moment import (
 )
 from opendojo.guard.products import Bound
 from opendojo.guard.saved import saved_hooks
+from opendojo.guard.team import Team
 
 __all__ = ["FULL", "SAMPLED", "CorruptState", "PermanentFault", "Suspected", "Watch", "watch"]
 
-FULL = Rates(products=1, duplicates=8, saved=8, rest=8, optimizer=8)
+FULL = Rates(products=1, duplicates=8, saved=8, rest=8, optimizer=8, replicas=1)
 """Every product checked."""
-SAMPLED = Rates(products=8, duplicates=64, saved=64, rest=64, optimizer=64)
+SAMPLED = Rates(products=8, duplicates=64, saved=64, rest=64, optimizer=64, replicas=8)
 """1 in 8 products."""
 
 _BUFFERS, _WEIGHTS = ("buffer ",), ("weight ", "optimizer ")
@@ -89,12 +90,14 @@ class Watch:
         least_flops: float = 0.0,
         ring: Ring | None = None,
         rank: int = 0,
+        team: Team | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
+        self.team = team
         self.model, self.optimizer, self.rates, self.ring = model, optimizer, rates, ring
         self.ledger = Ledger()
         self.mode = Mode(rates, self.ledger, bound, least_flops)
-        self.number, self.rank = 0, rank
+        self.number, self.rank = 0, rank if team is None else team.rank
         self.deterministic: bool | None = None
         """Whether a step done twice gives the same bits; None until `qualify`."""
         self.uneven: list[str] = []
@@ -102,6 +105,8 @@ class Watch:
         self._tell = tell or (lambda line: None)
         self._at_rest: dict[str, int] | None = None
         self._suspects: list[str] = []
+        self._compared = 0
+        self._began: Moment | None = None
         self._committing = False
         self._entered = False
 
@@ -115,6 +120,12 @@ class Watch:
         Returns the loss, detached. Raises `PermanentFault` where the step is wrong each time,
         `CorruptState` where memory changed and there is no ring.
         """
+        if self.team is not None:
+            loss = self.settled(compute)
+            while not self.check_rest():
+                loss = self.settled(compute)
+            self.commit(commit)
+            return loss
         if self._changed(_BUFFERS):
             self._recover()
         if self.ring is not None and self.ring.due(self.number):
@@ -136,9 +147,9 @@ class Watch:
         Afterwards the gradients are right, or `PermanentFault` was raised.
         """
         with _disable_current_modes():
-            moment = Moment(self.model)
+            moment = self._began = Moment(self.model)
         first = self._attempt(compute, hashed=False)
-        if not first.flags:
+        if not self._anywhere(first.flags):
             return first.loss
         began_s = time.perf_counter()
         try:
@@ -158,11 +169,52 @@ class Watch:
             self._committing = False
         self._done()
 
-    def check_rest(self) -> None:
-        """Raise `CorruptState` where weights or optimizer state are not what was written."""
-        if self._changed(_WEIGHTS):
-            flags = [Flag(0, name, "rest", float("inf")) for name in self._suspects]
+    def check_rest(self) -> bool:
+        """Whether weights and optimizer state are what was written; to be asked after `settled`.
+
+        False where they were not and another rank's were put in their place: the step must then be
+        settled again. Raises `CorruptState` where nobody has them whole.
+        """
+        changed = self._changed(_WEIGHTS)
+        if not self._anywhere(changed):
+            return True
+        flags = [Flag(0, name, "rest", float("inf")) for name in changed]
+        whole = [rank for rank, names in enumerate(self._everywhere(changed)) if not names]
+        if self.team is None or not whole:
             raise CorruptState(self._record(flags, "open"))
+        self._record(flags, "restored")
+        self._copy_from(whole[0])
+        if self._began is not None:
+            self._began.restore()
+        return False
+
+    def check_replicas(self) -> None:
+        """Put right the replicas that are not like most; nothing where there is no team.
+
+        Raises `CorruptState` where there is no majority, or where steps were taken since replicas
+        were last compared: theirs may have gone into everybody's weights.
+        """
+        if self.team is None or self.number == self._compared:
+            return
+        with _disable_current_modes():
+            state = {n: t for n, t in self._state().items() if n.startswith(_WEIGHTS)}
+            odd = self.team.odd_ones(total(fingerprints(state)))
+        fresh = self.number - self._compared == 1
+        self._compared = self.number
+        if not odd:
+            return
+        mended = fresh and len(odd) < self.team.ranks
+        flags = [(rank, Flag(0, "a replica", "replica", float("inf"))) for rank in odd]
+        events = self._told(flags, "restored" if mended else "open")
+        if not mended:
+            raise CorruptState(events)
+        self._copy_from(next(rank for rank in range(self.team.ranks) if rank not in odd))
+
+    def _copy_from(self, rank: int) -> None:
+        assert self.team is not None
+        state = self._state()
+        self.team.copy_from(rank, [state[n] for n in sorted(state) if n.startswith(_WEIGHTS)])
+        self._at_rest = None
 
     def snapshot(self, extra: Any = None) -> Snapshot:
         """A copy of the whole state, as it is now, with its hashes."""
@@ -201,14 +253,27 @@ class Watch:
         for parameter in self.model.parameters():
             parameter.grad = None
         self.mode.begin(self.number)
+        if self.team is not None and self.team.wire is not None:
+            self.team.wire.begin()
         entered = contextlib.nullcontext() if self._entered else self._looking()
         with entered:
             loss = compute()
             if loss.requires_grad:
                 loss.backward()
         flags = self.mode.flags()
+        if self.team is not None and self.team.wire is not None:
+            ratio = self.team.wire.ratio()
+            flags += [Flag(0, "all-reduce", "wire", ratio)] if ratio > 0.0 else []
         bits = self._bits(loss) if hashed or flags else 0
         return _Try(loss.detach(), list(flags), bits)
+
+    def _anywhere(self, found: object) -> bool:
+        """Whether there is something here or, of a team, on any rank."""
+        return bool(found) if self.team is None else self.team.any(bool(found))
+
+    def _everywhere(self, mine: Any) -> list[Any]:
+        """Each rank's, or this one's alone."""
+        return [mine] if self.team is None else self.team.every(mine)
 
     @contextlib.contextmanager
     def _looking(self) -> Iterator[None]:
@@ -231,33 +296,42 @@ class Watch:
             return total(fingerprints({"loss": loss.detach(), **named}))
 
     def _verdict(self, compute: Callable[[], Tensor], moment: Moment, first: _Try) -> Tensor:
-        dirty = [first]
+        dirty, seen = [first], self._everywhere(_signs(first))
         for _ in range(_ATTEMPTS):
             moment.restore()
             self.ledger.replays += 1
             self.mode.settle = {flag.place for one in dirty for flag in one.flags}
             again = self._attempt(compute, hashed=True)
             self.mode.settle = set()
-            if not again.flags:
+            if not self._anywhere(again.flags):
                 verdict = "transient" if len(dirty) == 1 else "intermittent"
                 self._record(first.flags, verdict)
                 return again.loss
-            if again.bits == dirty[-1].bits and _same_places(again, dirty[-1]):
+            dirty, last = [*dirty, again], seen
+            seen = self._everywhere(_signs(again))
+            if seen == last:
                 break
-            dirty.append(again)
         events = self._record(dirty[-1].flags, "permanent")
         raise PermanentFault(events)
 
     def _record(self, flags: list[Flag], verdict: str) -> list[Event]:
-        found = {flag.where: flag for flag in flags}
+        if self.team is None:
+            return self._told([(self.rank, flag) for flag in flags], verdict)
+        every = enumerate(self.team.every(flags))
+        return self._told([(rank, flag) for rank, some in every for flag in some], verdict)
+
+    def _told(self, flags: list[tuple[int, Flag]], verdict: str) -> list[Event]:
+        """Write down what was found, of whatever rank; every rank writes the same."""
+        found = {(rank, flag.where): flag for rank, flag in flags}
         events = [
             Event(step=self.number, where=flag.where, what=flag.what, ratio=flag.ratio,
-                  verdict=verdict, rank=self.rank)
-            for flag in found.values()
+                  verdict=verdict, rank=rank)
+            for (rank, _), flag in found.items()
         ]  # fmt: skip
         self.ledger.events += events
-        for event in events[:1]:
-            self._tell(event.line())
+        if self.team is None or self.team.rank == 0:
+            for event in events[:1]:
+                self._tell(event.line())
         return events
 
     # state at rest and its recovery ----------------------------------------------------
@@ -346,6 +420,8 @@ class Watch:
         self.number += 1
         self._at_rest = None
         self.ledger.steps += 1
+        if self.rates.replicas and self.number % self.rates.replicas == 0:
+            self.check_replicas()
         every = self.rates.rest
         if every and self.number % every == 0:
             with _disable_current_modes():
@@ -357,9 +433,10 @@ class Watch:
         if self._committing:
             return
         flags = self.mode.flags()
-        if flags:
+        if self._anywhere(flags):
             raise Suspected(self._record(flags, "open"))
-        self.check_rest()
+        if not self.check_rest():
+            raise Suspected(self.ledger.events[-1:])
 
     def _after_step(self, *_: Any) -> None:
         if not self._committing:
@@ -377,14 +454,16 @@ def watch(
     least_flops: float = 0.0,
     ring: Ring | None = None,
     rank: int = 0,
+    team: Team | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Iterator[Watch]:
     """Watch a training loop; see the module's text. Numbers are never changed by being watched.
 
     `ring` keeps snapshots for faults of memory; `least_flops` leaves smaller products unguarded,
-    which the ledger counts; `tell` is given one line when something is found.
+    which the ledger counts; `tell` is given one line when something is found. With a `team` all of
+    its ranks watch, and a replica that is whole takes the place of snapshots.
     """
-    options: dict[str, Any] = {"least_flops": least_flops, "ring": ring, "rank": rank}
+    options: dict[str, Any] = {"least_flops": least_flops, "ring": ring, "rank": rank, "team": team}
     watched = Watch(model, optimizer, rates, bound=bound, tell=tell, **options)
     hooks = [
         optimizer.register_step_pre_hook(watched._before_step),
@@ -400,8 +479,9 @@ def watch(
             hook.remove()
 
 
-def _same_places(one: _Try, two: _Try) -> bool:
-    return {flag.where for flag in one.flags} == {flag.where for flag in two.flags}
+def _signs(one: _Try) -> tuple[list[str], int]:
+    """What a rank found, to be held against what it finds when it does the same again."""
+    return sorted({flag.where for flag in one.flags}), one.bits if one.flags else 0
 
 
 def _named(func: Any, out: Any) -> tuple[str, int]:

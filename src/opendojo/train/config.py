@@ -105,7 +105,7 @@ class TrainConfig:
     """How many recent losses the rule looks at; it is silent until half of them are there."""
     guard: Literal["off", "sampled", "full"] = "off"
     """Checks against silent corruption: of every product, or of 1 in 8; a wrong step is done again,
-    and no bit of a right one changes. One process, without `compile`, for now."""
+    and no bit of a right one changes. Not with `compile` or shards (fsdp), for now."""
     tensorboard: bool = False
     """Also write what metrics.jsonl holds for TensorBoard, under `tensorboard/` of the run."""
     checkpoint_every: int = 100

@@ -7,6 +7,8 @@ adds is what restarts on one machine were found to need:
   attempt before (`TORCH_DISABLE_SHARE_RDZV_TCP_STORE`; pytorch issue 135712),
 - gloo uses the loopback interface,
 - an attempt that shows no progress for long is ended, and another begun with a fresh rendezvous,
+- a rank whose arithmetic is wrong for good is left out: the others go on, on their own devices
+  (`parallel.place_of`),
 - success is the published record `done.json`, never an exit code alone: a finished run is a
   success even where a rank fails while it parts.
 
@@ -32,7 +34,9 @@ from opendojo.store.atomic import write_json
 
 __all__ = ["LaunchFailed", "Stopped", "is_worker", "launch", "stop_all"]
 
-_LAUNCH = "OPENDOJO_LAUNCH"
+_LAUNCH, _PLACES = "OPENDOJO_LAUNCH", "OPENDOJO_PLACES"
+_USAGE = 2
+"""Exit code of ranks that find their number does not fit the batch."""
 _POLL_S = 0.1
 _PARTING_S = 15.0
 """How long ranks may take to end after the run is done or was told to end."""
@@ -50,6 +54,8 @@ class Stopped:
     """Exit code of the command."""
     sentence: str
     """What happened and what to do."""
+    faulty: tuple[int, ...] = ()
+    """Ranks whose devices must not go on; the others may."""
 
 
 def is_worker() -> bool:
@@ -57,11 +63,14 @@ def is_worker() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def stop_all(run_dir: Path, code: int, sentence: str) -> None:
-    """Called by a rank: a restart would end the same way, so let the launcher stop all of them."""
+def stop_all(run_dir: Path, code: int, sentence: str, faulty: Sequence[int] = ()) -> None:
+    """Called by a rank: a restart would end the same way, so let the launcher stop all of them.
+
+    Where that is for the sake of `faulty` ranks, it starts again without them.
+    """
     launch_id = os.environ.get(_LAUNCH)
     if launch_id is not None and run_dir.is_dir():
-        told = {"launch": launch_id, "code": code, "sentence": sentence}
+        told = {"launch": launch_id, "code": code, "sentence": sentence, "faulty": list(faulty)}
         write_json(run_dir / "stopped.json", told)
 
 
@@ -78,16 +87,19 @@ def launch(
     """Run `python -m module words...` as so many ranks until the run in `run_dir` is done.
 
     An attempt allows `torchrun` that many restarts, and is ended where for `stall_s` no step was
-    logged. Returns None when the run is done, or why the ranks stopped themselves. Raises
-    `LaunchFailed` after the last attempt, `KeyboardInterrupt` after handing a Ctrl-C on.
+    logged. Where the ranks stopped because some are faulty the others are started again, fewer
+    still where so many cannot share the batch. Returns None when the run is done, or why the ranks
+    stopped themselves. Raises `LaunchFailed` after the last attempt, `KeyboardInterrupt` after
+    handing a Ctrl-C on.
     """
     if ranks < 1:
         raise ValueError(f"ranks {ranks}: must be at least 1")
     run_dir.mkdir(parents=True, exist_ok=True)  # where ranks say why they stop
-    for attempt in range(1, attempts + 1):
+    places, attempt = list(range(ranks)), 1
+    while attempt <= attempts:
         launch_id = uuid.uuid4().hex
         finished = _done(run_dir)
-        process = _started(words, module, ranks, restarts, launch_id)
+        process = _started(words, module, places, ranks, restarts, launch_id)
         try:
             how = _watched(process, run_dir, launch_id, stall_s, finished=finished)
         except KeyboardInterrupt:
@@ -97,26 +109,48 @@ def launch(
         _end(process, politely_s=_PARTING_S)
         stopped = _stopped(run_dir, launch_id)
         if stopped is not None:
-            return stopped
+            left = _left(places, stopped, fewer=len(places) < ranks)
+            if left == places or not left:
+                return stopped
+            print(
+                f"{stopped.sentence}; going on with {len(left)} of {ranks} ranks", file=sys.stderr
+            )
+            places = left
+            continue
         if _done(run_dir):
             return None
         print(f"attempt {attempt} of {attempts} {how}", file=sys.stderr, flush=True)
+        attempt += 1
     raise LaunchFailed(
         f"{ranks} ranks did not finish {run_dir} in {attempts} attempts; what they said is above, "
         "and the same command goes on from the newest checkpoint"
     )
 
 
+def _left(places: list[int], stopped: Stopped, *, fewer: bool) -> list[int]:
+    """The places that a run which stopped goes on with; all of them: it does not."""
+    if stopped.faulty:
+        return [place for rank, place in enumerate(places) if rank not in stopped.faulty]
+    # some are out already, and so many may not be able to share the batch
+    return places[:-1] if fewer and stopped.code == _USAGE else places
+
+
 def _started(
-    words: Sequence[str], module: str, ranks: int, restarts: int, launch_id: str
+    words: Sequence[str],
+    module: str,
+    places: Sequence[int],
+    of: int,
+    restarts: int,
+    launch_id: str,
 ) -> subprocess.Popen[bytes]:
-    cores = len(os.sched_getaffinity(0))
+    cores, ranks = len(os.sched_getaffinity(0)), len(places)
     environment = {
         "OMP_NUM_THREADS": str(max(1, cores // ranks)),
         "GLOO_SOCKET_IFNAME": "lo",
         **os.environ,
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         _LAUNCH: launch_id,
+        _PLACES: ",".join(str(place) for place in (*places, of)),
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={ranks}", f"--max-restarts={restarts}", "-m"]
@@ -190,4 +224,6 @@ def _stopped(run_dir: Path, launch_id: str) -> Stopped | None:
     told = json.loads(path.read_text())
     if told["launch"] != launch_id:
         return None
-    return Stopped(code=told["code"], sentence=told["sentence"])
+    return Stopped(
+        code=told["code"], sentence=told["sentence"], faulty=tuple(told.get("faulty", ()))
+    )

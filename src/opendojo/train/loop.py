@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from opendojo.guard import FULL, SAMPLED, Watch
+from opendojo.guard import FULL, SAMPLED, Team, Watch, Wire
 from opendojo.model import DrivingNet, DrivingTrainee, NetConfig
 from opendojo.store.atomic import write_json
 from opendojo.train.checkpoint import newest_whole, read_progress
@@ -33,6 +34,7 @@ from opendojo.train.parallel import (
     first,
     gathered,
     joined,
+    keep_to_place,
     rank_of,
     ranks_of,
     shared,
@@ -183,10 +185,17 @@ def _watch(
 ) -> Watch | None:
     if config.guard == "off":
         return None
+    rates, team = FULL if config.guard == "full" else SAMPLED, None
     if ranks_of() > 1:
-        raise ValueError("train.guard works in one process for now: train with one rank")
-    rates = FULL if config.guard == "full" else SAMPLED
-    return Watch(trainee, optimizer, rates, tell=lambda line: print(line, file=sys.stderr))
+        if not isinstance(trainee, DistributedDataParallel):
+            raise ValueError("train.guard sees no shards yet: train with parallel ddp, or one rank")
+        if next(trainee.parameters()).device.type == "cpu":
+            keep_to_place()
+        team = Team()
+        Wire(team, trainee)
+    return Watch(
+        trainee, optimizer, rates, team=team, tell=lambda line: print(line, file=sys.stderr)
+    )
 
 
 class _Run:
@@ -261,7 +270,7 @@ class _Run:
         self.feed.close()
         self.saver.close()
         self.journal.close()
-        if self.watch is not None:
+        if self.watch is not None and rank_of() == 0:
             write_json(self.run_dir / "guard.json", self.watch.ledger.document())
 
     @property
@@ -303,6 +312,8 @@ class _Run:
 
     def _save(self, *, wait: bool) -> None:
         self.journal.sync()
+        if self.watch is not None:
+            self.watch.check_replicas()
         self.saver.save(tensors_of(self.trainee, self.optimizer), self.progress)
         if wait:
             self.saver.wait()

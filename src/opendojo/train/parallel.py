@@ -33,6 +33,8 @@ __all__ = [
     "first",
     "gathered",
     "joined",
+    "keep_to_place",
+    "place_of",
     "rank_of",
     "ranks_of",
     "shared",
@@ -60,6 +62,28 @@ def ranks_of() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def place_of() -> tuple[int, int]:
+    """Which of this machine's devices, or shares of its cores, this rank has, and of how many.
+
+    The rank's local number, unless the launcher left faulty ones out.
+    """
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    *places, count = (int(word) for word in os.environ.get("OPENDOJO_PLACES", "0").split(","))
+    if rank < len(places):
+        return places[rank], count
+    return rank, max(rank + 1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def keep_to_place() -> None:
+    """Stay on this rank's share of the cores, where there is one for each: what is found wrong
+    with a rank is then wrong with those cores."""
+    place, count = place_of()
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) >= count:
+        first_core, end = place * len(cores) // count, (place + 1) * len(cores) // count
+        os.sched_setaffinity(0, cores[first_core:end])
+
+
 def device_of(name: str) -> torch.device:
     """The device this process computes on; `auto` takes this rank's accelerator if there is one."""
     if name == "auto":
@@ -69,7 +93,7 @@ def device_of(name: str) -> torch.device:
         if not torch.cuda.is_available():
             raise ValueError(f"device {name}: this machine has no CUDA device; use cpu or auto")
         if device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            device = torch.device("cuda", place_of()[0])
         torch.cuda.set_device(device)
     return device
 

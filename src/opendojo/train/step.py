@@ -146,6 +146,8 @@ def step(
         compute()
     else:
         watch.settled(compute)
+        while not watch.check_rest():
+            watch.settled(compute)
     norm = _norm([p.grad for p in parameters if p.grad is not None], device)
     frames = frames_in(bare(trainee), batch)
     *means, norm_value, frames = agreed([*losses.values(), norm], frames)
@@ -160,7 +162,6 @@ def step(
     if watch is None:
         optimizer.step()
     else:
-        watch.check_rest()
         watch.commit()
     named = dict(zip(losses, means, strict=True))
     return StepResult(losses=named, lr=lr, grad_norm=norm_value, frames=int(frames))
