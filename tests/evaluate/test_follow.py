@@ -34,6 +34,17 @@ def test_a_plan_of_constant_acceleration_gives_that_acceleration() -> None:
         assert follow(path, TIMES_S, torch.tensor([9.0]))[0, 1] == pytest.approx(accel, abs=0.01)
 
 
+def test_a_brake_gain_leaves_all_but_braking_alone() -> None:
+    config = FollowConfig(brake_gain=1.4)
+    for accel, wanted in ((1.5, 1.5), (-0.4, -0.4), (-2.5, -3.3)):
+        s = 16.0 * TIMES_S + 0.5 * accel * TIMES_S**2
+        path = torch.stack([s, 0.0 * s], -1)[None]
+        found = follow(path, TIMES_S, torch.tensor([16.0]), config)[0, 1]
+        assert found == pytest.approx(wanted, abs=0.02)
+    with pytest.raises(ValueError, match="brake_gain"):
+        FollowConfig(brake_gain=0.5)
+
+
 def test_a_plan_under_a_metre_stops() -> None:
     path = arc(0.0, 0.2)
     control = follow(path, TIMES_S, torch.tensor([6.0]))

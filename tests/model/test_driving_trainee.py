@@ -77,7 +77,7 @@ def test_every_loss_is_there_and_every_parameter_is_reached():
     assert set(losses) == {
         name
         for name in LossConfig.__dataclass_fields__
-        if name not in ("ahead", "imitate_every", "speed_drop")
+        if name not in ("ahead", "aside", "imitate_every", "speed_drop")
     }
     torch.stack(list(losses.values())).sum().backward()
     for name, parameter in trainee.named_parameters():

@@ -72,3 +72,12 @@ def test_too_far_ahead_may_count_more_than_too_far_behind_and_aside_never_does()
     assert path_loss(ahead, target, mask, TIMES_S, 3.0) == pytest.approx(3 * plain)
     assert path_loss(behind, target, mask, TIMES_S, 3.0) == plain
     assert path_loss(aside, target, mask, TIMES_S, 3.0) == plain
+
+
+def test_an_error_to_the_side_may_count_more():
+    target, mask = torch.zeros(1, 1, 16, 2), torch.ones(1, 1, 16, dtype=torch.bool)
+    along, aside = (torch.tensor(gap).expand(1, 1, 16, 2) for gap in ([0.3, 0.0], [0.0, -0.3]))
+    plain = path_loss(aside, target, mask, TIMES_S)
+    assert path_loss(aside, target, mask, TIMES_S, aside=2.0) == pytest.approx(2 * plain)
+    both = path_loss(along + aside, target, mask, TIMES_S, aside=2.0)
+    assert both == pytest.approx(path_loss(along, target, mask, TIMES_S) + 2 * plain)

@@ -20,6 +20,8 @@ from opendojo.world import VEHICLE
 
 __all__ = ["FollowConfig", "follow"]
 
+_GENTLE_MPS2 = 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowConfig:
@@ -37,6 +39,9 @@ class FollowConfig:
     """The head of the plan that the speed follows."""
     accel_min_mps2: float = VEHICLE.min_accel_mps2
     """Hardest braking."""
+    brake_gain: float = 1.0
+    """How many times harder it brakes than the plan asks for, beyond gentle slowing: who brakes too
+    late cannot make up for it, who brakes too early can."""
     accel_max_mps2: float = 2.4
     """Strongest acceleration; NAVSIM's comfort limit."""
     steer_max_rad: float = VEHICLE.max_steer_rad
@@ -47,6 +52,8 @@ class FollowConfig:
     """Braking when the plan means stop."""
 
     def __post_init__(self) -> None:
+        if self.brake_gain < 1:
+            raise ValueError(f"brake_gain {self.brake_gain}: must be at least 1")
         if self.wheelbase_m <= 0 or self.speed_window_s <= 0:
             raise ValueError("wheelbase_m and speed_window_s must be positive")
         if not 0 < self.look_ahead_min_m <= self.look_ahead_max_m:
@@ -90,9 +97,10 @@ def _accel(arc_m: Tensor, times_s: Tensor, speed_mps: Tensor, config: FollowConf
     times = torch.cat([times_s.new_zeros(1), times_s]).to(arc_m).expand_as(arc_m)
     mean_mps = _lerp(times, arc_m[..., None], arc_m.new_full((len(arc_m),), window_s))[:, 0]
     mean_mps = mean_mps / window_s
-    accel = (2.0 / window_s * (mean_mps - speed_mps)).clamp(
-        config.accel_min_mps2, config.accel_max_mps2
-    )
+    accel = 2.0 / window_s * (mean_mps - speed_mps)
+    beyond = (accel + _GENTLE_MPS2).clamp(max=0.0)
+    accel = accel + (config.brake_gain - 1.0) * beyond
+    accel = accel.clamp(config.accel_min_mps2, config.accel_max_mps2)
     stop = arc_m[:, -1] < config.stop_path_m
     return torch.where(stop, torch.full_like(accel, config.stop_accel_mps2), accel)
 

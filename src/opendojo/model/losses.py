@@ -46,20 +46,22 @@ def path_loss(
     mask: Tensor,
     times_s: Tensor | tuple[float, ...],
     ahead: float = 1.0,
+    aside: float = 1.0,
 ) -> Tensor:
     """Smooth L1 of the path's error divided by its time, so that far points do not outweigh.
 
     path_m, target_m: [b, t, p, 2]; mask: bool [b, t, p]; times_s: [p]. One metre at one second
     counts like four at four seconds. Being too far ahead counts `ahead` times as much as being too
-    far behind: with doubt, that plans a quantile below the median. Returns a scalar.
+    far behind: with doubt, that plans a quantile below the median. An error to the side counts
+    `aside` times one along the way. Returns a scalar.
     """
     times_s = torch.as_tensor(times_s, dtype=path_m.dtype, device=path_m.device)
     gap_m = torch.where(mask[..., None], path_m - target_m, 0.0)
     scaled = gap_m / times_s[:, None]
     error = F.smooth_l1_loss(scaled, torch.zeros_like(scaled), reduction="none", beta=_BEND)
-    along, aside = error.unbind(-1)
+    along, across = error.unbind(-1)
     along = torch.where(scaled[..., 0] > 0, ahead * along, along)
-    return (along + aside).sum() / mask.sum().clamp(min=1)
+    return (along + aside * across).sum() / mask.sum().clamp(min=1)
 
 
 def forecast_loss(forecast: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -46,6 +46,9 @@ class LossConfig:
     """The regressed path. At a fifth of this it learns nothing of bends for the first 600 steps."""
     ahead: float = 1.5
     """How much worse it is for the path to be too far ahead than too far behind."""
+    aside: float = 1.0
+    """How much more an error of the path to the side counts than one along the way: a lane leaves
+    the car half a metre, the road ahead several."""
     imitation: float = 0.1
     """The distribution over candidates."""
     scores: float = 1.0
@@ -236,7 +239,14 @@ class DrivingTrainee(nn.Module):
             known[:, some],
         )
         losses = {
-            "path": path_loss(regressed_m, path_m, known, head.times_s, self.loss_config.ahead),
+            "path": path_loss(
+                regressed_m,
+                path_m,
+                known,
+                head.times_s,
+                self.loss_config.ahead,
+                self.loss_config.aside,
+            ),
             "imitation": imitation_loss(imitation, apart, known[:, some].all(-1)),
             "motion": motion_loss(
                 moves, windows.speed_mps, windows.speed_mask, path_m, known, float(head.times_s[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from opendojo.model import NetConfig
+from opendojo.model import LossConfig, NetConfig
 from opendojo.recipes.live import LiveConfig
 from opendojo.recipes.recipe import LiveRecipe, Recipe
 from opendojo.train import OptimConfig, TrainConfig
@@ -47,6 +47,7 @@ def town() -> Recipe:
             steps=live.rounds * live.round_steps,
             checkpoint_every=live.round_steps,
             precision="bf16",
+            loss=LossConfig(ahead=3.0, aside=2.0),
             optim=OptimConfig(lr=1.5e-3, warmup_steps=50, ema_decay=0.99),
         ),
     )
