@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from fake_road import FakeRoad
 
 from opendojo.guard.faults import Fault
@@ -56,7 +55,25 @@ def test_a_transient_fault_is_undone(tmp_path):
     assert told["verdicts"] == {"transient": 1}
 
 
-def test_guard_and_compile_exclude_each_other():
-    with pytest.raises(ValueError, match="compiled"):
-        TrainConfig(guard="full", compile=True)
-    assert torch.get_num_threads() >= 1
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # Dynamo
+def test_in_compiled_regions_it_sees_every_product_and_undoes_a_fault(tmp_path):
+    config = replace(CONFIG, compile=True)
+    right = train(tmp_path / "plain", NET, FakeRoad(), config)
+    run = train(tmp_path / "guarded", NET, FakeRoad(), replace(config, guard="full"))
+    told = read_json(tmp_path / "guarded" / "guard.json")
+    assert run.digest == right.digest
+    assert told is not None
+    assert told["guarded_share_of_flops"] >= 0.99 and told["suspicions"] == 0
+    assert told["unknown_operators"] == {} and told["checks"] > 100
+    fault = Fault(seed=3, site="product", model="scale", duration="transient", place=0.5)
+    digests = {}
+    for guard in ("off", "full"):
+        with Injector(fault) as injector:
+            injector.counts, injector.armed = {"product": 84}, True
+            harmed = replace(config, guard=guard)
+            digests[guard] = train(tmp_path / f"harmed-{guard}", NET, FakeRoad(), harmed).digest
+        assert injector.done == 1
+    assert digests["off"] != right.digest and digests["full"] == right.digest
+    told = read_json(tmp_path / "harmed-full" / "guard.json")
+    assert told is not None and told["verdicts"] == {"transient": 1}

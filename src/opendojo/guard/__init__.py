@@ -17,6 +17,7 @@ from opendojo.guard.ledger import Event as Event
 from opendojo.guard.ledger import Ledger as Ledger
 from opendojo.guard.mode import Rates as Rates
 from opendojo.guard.moment import Ring as Ring
+from opendojo.guard.regions import seen_regions as seen_regions
 from opendojo.guard.team import Team as Team
 from opendojo.guard.team import Wire as Wire
 from opendojo.guard.watch import FULL as FULL
@@ -44,5 +45,6 @@ __all__ = [
     "digest",
     "fingerprint",
     "finite",
+    "seen_regions",
     "watch",
 ]

@@ -24,6 +24,10 @@ _PRODUCTS = frozenset(
         _aten.mm.default,
         _aten.addmm.default,
         _aten.bmm.default,
+        _aten.mm.out,  # as compiled regions call them
+        _aten.addmm.out,
+        _aten.bmm.out,
+        _aten.baddbmm.out,
         _aten.baddbmm.default,
         _aten.convolution.default,
         _aten.convolution_backward.default,
@@ -79,6 +83,11 @@ class Injector(TorchDispatchMode):
             tensors = [t for kept in states for t in kept.values() if t.dim()]
         if tensors and self.fault is not None:
             self._harm(tensors[int(self.fault.place * len(tensors))])
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Regions are compiled as if it were not there, and harmed as they run."""
+        return True
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +84,7 @@ class _Open:
 
 _WRITES_UNSAID = frozenset(("native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"))
 """Operators that write their arguments 3 and 4 without saying so in their schema."""
-_KNOWN = frozenset(("aten", "prim", "prims", "profiler", "c10d"))
+_KNOWN = frozenset(("aten", "prim", "prims", "profiler", "c10d", "opendojo_guard"))
 """Namespaces whose operators are what their names say; of sums over ranks see `team.Wire`."""
 
 
@@ -103,12 +104,14 @@ class Mode(TorchDispatchMode):
         self.hook: Callable[[int, Any, Any], None] | None = None
         self._open: list[_Open] = []
         self._found: list[Flag] = []
+        self._direct: dict[int, Callable[[], Any]] = {}
         self._place = 0
         self._turn = 0
 
     def begin(self, turn: int) -> None:
         """A step, or a replay of it: places count from 0 again; `turn` shifts the samples."""
         self._open, self._found, self._place, self._turn = [], [], 0, turn
+        self._direct = {}
 
     def add(self, kind: str, what: str, ratio: float = math.inf) -> None:
         """Raise a suspicion from outside, such as a hash that changed."""
@@ -124,6 +127,22 @@ class Mode(TorchDispatchMode):
             self._open = []
         return self._found
 
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Regions are compiled as if it were not there; `regions` looks into them."""
+        return True
+
+    def saw(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """A product within a compiled region."""
+        if self._direct.pop(id(_first(out)), _gone)() is _first(out):
+            return  # it came through the dispatcher, like an eager one
+        place = self._place
+        self._place = place + 1
+        product = product_of(func, args, kwargs)
+        if product is not None:
+            with _quiet():
+                self._product(func, product, args, kwargs, out, place)
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
@@ -131,6 +150,10 @@ class Mode(TorchDispatchMode):
         self._place = place + 1
         product = product_of(func, args, kwargs)
         if product is not None:
+            self._direct[id(_first(out))] = weakref.ref(_first(out))
+            if "out" in kwargs:
+                func = func.overloadpacket.default
+                kwargs = {name: value for name, value in kwargs.items() if name != "out"}
             with _quiet():
                 self._product(func, product, args, kwargs, out, place)
         elif func.namespace not in _KNOWN:
@@ -210,9 +233,16 @@ _LITTLE = 8e6
 rounded numbers is dull, and its call costs as much as the product."""
 
 
+def _first(out: Any) -> Tensor:
+    return out if isinstance(out, Tensor) else next(x for x in out if isinstance(x, Tensor))
+
+
+def _gone() -> None:
+    """A reference to nothing."""
+
+
 def _short(out: Any) -> bool:
-    first = out if isinstance(out, Tensor) else next(x for x in out if isinstance(x, Tensor))
-    return first.dtype in (torch.bfloat16, torch.float16)
+    return _first(out).dtype in (torch.bfloat16, torch.float16)
 
 
 def _plain(args: Any) -> bool:

@@ -29,6 +29,7 @@ __all__ = [
     "Product",
     "counted_flops",
     "is_counted",
+    "is_product",
     "kind_of",
     "product_of",
     "repeatable",
@@ -52,6 +53,11 @@ class Product:
 def kind_of(func: Any) -> str:
     """Short name of an operator: `mm`, `convolution_backward`."""
     return func._schema.name.split("::")[-1]
+
+
+def is_product(func: Any) -> bool:
+    """Whether `product_of` knows an operator."""
+    return func in _PRODUCTS
 
 
 def product_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product | None:
@@ -276,3 +282,5 @@ _PRODUCTS: dict[Any, Callable[[Any, Any], Product]] = {
         if hasattr(_aten, name)
     },
 }
+for _name in ("mm", "addmm", "bmm", "baddbmm"):  # as compiled regions call them
+    _PRODUCTS[getattr(_aten, _name).out] = _PRODUCTS[getattr(_aten, _name).default]

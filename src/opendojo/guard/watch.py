@@ -39,6 +39,7 @@ from opendojo.guard.moment import (
     state_tensors,
 )
 from opendojo.guard.products import Bound
+from opendojo.guard.regions import seeing
 from opendojo.guard.saved import saved_hooks
 from opendojo.guard.team import Team
 
@@ -287,6 +288,7 @@ class Watch:
                     spared,
                 )
                 stack.enter_context(hooks)
+            stack.enter_context(seeing(self.mode))
             stack.enter_context(self.mode)
             yield
 

@@ -105,7 +105,7 @@ class TrainConfig:
     """How many recent losses the rule looks at; it is silent until half of them are there."""
     guard: Literal["off", "sampled", "full"] = "off"
     """Checks against silent corruption: of every product, or of 1 in 8; a wrong step is done again,
-    and no bit of a right one changes. Not with `compile` or shards (fsdp), for now."""
+    and no bit of a right one changes. Not with shards (fsdp), for now."""
     tensorboard: bool = False
     """Also write what metrics.jsonl holds for TensorBoard, under `tensorboard/` of the run."""
     checkpoint_every: int = 100
@@ -136,8 +136,6 @@ class TrainConfig:
             raise ValueError("sums is fp32 or bf16, parallel is ddp or fsdp")
         if self.guard not in ("off", "sampled", "full"):
             raise ValueError(f"guard {self.guard!r}: off, sampled or full")
-        if self.guard != "off" and self.compile:
-            raise ValueError("guard cannot see into compiled regions: leave compile or guard off")
         if self.spike is not None and not self.spike > 0:
             raise ValueError(f"spike {self.spike}: must be above 0, or None")
 

@@ -8,6 +8,7 @@ are then taken in another order and the last bits differ.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import sys
 import time
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from opendojo.guard import FULL, SAMPLED, Team, Watch, Wire
+from opendojo.guard import FULL, SAMPLED, Team, Watch, Wire, seen_regions
 from opendojo.model import DrivingNet, DrivingTrainee, NetConfig
 from opendojo.store.atomic import write_json
 from opendojo.train.checkpoint import newest_whole, read_progress
@@ -112,7 +113,9 @@ def train(
         opened = first(lambda: open_run(run_dir, net, config, data, ranks_of()))
         if opened.done is not None:
             return TrainResult(**opened.done)
-        with settings(opened.config, device), interrupts() as interrupted:
+        watched = opened.config.compile and opened.config.guard != "off"
+        regions = seen_regions() if watched else contextlib.nullcontext()
+        with settings(opened.config, device), regions, interrupts() as interrupted:
             made = _made(trainee, opened.config)
             run = _Run(run_dir, made, source, opened, device)
             try:
